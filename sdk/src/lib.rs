@@ -1,1 +1,6 @@
-//! To come.
+//! A client of Matrix homeservers whose messages are encrypted end to end and expire.
+//!
+//! In reading order: [`clock`] (time and randomness as parameters) and `http` (the wire).
+
+pub mod clock;
+pub mod http;

@@ -1,1 +1,13 @@
-//! To come.
+//! The Passeur homeserver, in reading order from the wire down to the disk.
+//!
+//! Invariant: a module uses only those below it in this list (`tests/it/tidy.rs` checks it).
+
+pub mod app;
+pub mod router;
+
+pub mod client;
+pub mod federation;
+
+pub mod http;
+
+pub mod store;

@@ -1,0 +1,6 @@
+//! The client-server API: one endpoint a file, at ruma's module path.
+//!
+//! Invariant: a handler decodes, authorises and answers; it decides nothing that another endpoint
+//! would have to decide again.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/>

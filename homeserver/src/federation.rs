@@ -1,0 +1,6 @@
+//! The server-server API: one endpoint a file, at ruma's module path.
+//!
+//! Invariant: whatever a peer says is checked before it is used; a peer is told only what it may
+//! know.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/>

@@ -1,0 +1,9 @@
+//! Between HTTP and the rest: bytes to typed requests, tokens and signatures to callers, errors to
+//! status and errcode.
+//!
+//! Invariant: whoever holds a [`decode::Ruma`] has a well-formed request of bounded size; nothing
+//! about the wire is decided below this layer.
+
+pub mod decode;
+pub mod error;
+pub mod route;

@@ -1,0 +1,120 @@
+//! Bytes to ruma requests, ruma responses to bytes.
+//!
+//! Invariant: a body is read whole and at most [`BODY_BYTES_MAX`] long (media has its own way in),
+//! and JSON is accepted only if it is UTF-8, has no duplicate keys and is not nested too deeply.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use ruma::api::{IncomingRequest, IncomingRequestExt, OutgoingResponse, OutgoingResponseExt};
+
+use super::error::ApiError;
+
+/// The longest body of a request, in bytes: a federation transaction of 50 PDUs of 64 KiB and 100
+/// EDUs of the same size fits.
+pub const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// A request of the Matrix API, decoded: the extractor of every handler, and its last argument.
+#[derive(Clone, Debug)]
+pub struct Ruma<T>(pub T);
+
+/// A response of the Matrix API, on its way to bytes.
+#[derive(Clone, Debug)]
+pub struct RumaResponse<T>(pub T);
+
+/// What handlers return.
+pub type ApiResult<T> = Result<RumaResponse<T>, ApiError>;
+
+impl<S, T> FromRequest<S> for Ruma<T>
+where
+    S: Send + Sync,
+    T: IncomingRequest,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let arguments = path_arguments(&mut parts, state).await?;
+        let body = read_body(body, BODY_BYTES_MAX).await?;
+        decode(parts, body, &arguments).map(Self)
+    }
+}
+
+/// The percent-decoded variables of the path, in its order.
+///
+/// # Errors
+/// `M_INVALID_PARAM` if one of them is not UTF-8.
+pub async fn path_arguments<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<Vec<String>, ApiError> {
+    let parameters = RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| ApiError::invalid_param("The path is not valid UTF-8"))?;
+    Ok(parameters
+        .iter()
+        .map(|(_, value)| value.to_owned())
+        .collect())
+}
+
+/// Reads a body of at most `bytes_max`.
+///
+/// # Errors
+/// `M_TOO_LARGE` if it is longer; `M_NOT_JSON` if the connection breaks.
+pub async fn read_body(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large()),
+        Err(_) => Err(ApiError::not_json("The body did not arrive whole")),
+    }
+}
+
+/// Turns the parts of a request into a typed one.
+///
+/// # Errors
+/// `M_NOT_JSON` for a body that is no JSON, `M_BAD_JSON` for one of another shape,
+/// `M_INVALID_PARAM` for wrong values in path or query.
+pub fn decode<T: IncomingRequest>(
+    parts: Parts,
+    body: Bytes,
+    arguments: &[String],
+) -> Result<T, ApiError> {
+    // A GET carries no body; anything else without one means an empty object, as old clients do.
+    let body = if body.is_empty() && T::METHOD != http::Method::GET {
+        Bytes::from_static(b"{}")
+    } else {
+        body
+    };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let request = http::Request::from_parts(parts, body.as_ref());
+    T::try_from_http_request(request, &arguments)
+        .map_err(|error| ApiError::from_decoding(&error, &body))
+}
+
+impl<T: OutgoingResponse> IntoResponse for RumaResponse<T> {
+    fn into_response(self) -> Response {
+        match self.0.try_into_http_response::<Vec<u8>>() {
+            Ok(response) => response.map(axum::body::Body::from),
+            Err(error) => {
+                tracing::error!(error = %error, "a response could not be encoded");
+                ApiError::internal().into_response()
+            }
+        }
+    }
+}
+
+/// An answer whose JSON was made by hand, for paths where a round trip through types costs too
+/// much: the bytes must be one JSON object.
+pub fn raw_json(body: impl Into<axum::body::Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
+    response
+}

@@ -1,0 +1,41 @@
+//! Puts a handler at every path that ruma knows for its request.
+//!
+//! Invariant: method and paths come from the request type, so that a handler cannot stand at a
+//! path whose request it does not take.
+
+use axum::{
+    Router,
+    handler::Handler,
+    routing::{MethodFilter, on},
+};
+use ruma::api::{IncomingRequest, path_builder::PathBuilder};
+
+/// A router under construction, to which endpoints are added one a line.
+pub trait RouteExt<S>: Sized {
+    /// Adds `handler` at all paths of the endpoint `T`, its older versions included.
+    fn endpoint<T, H, M>(self, handler: H) -> Self
+    where
+        T: IncomingRequest,
+        H: Handler<M, S>,
+        M: 'static;
+}
+
+impl<S> RouteExt<S> for Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    fn endpoint<T, H, M>(mut self, handler: H) -> Self
+    where
+        T: IncomingRequest,
+        H: Handler<M, S>,
+        M: 'static,
+    {
+        let Ok(method) = MethodFilter::try_from(T::METHOD) else {
+            return self;
+        };
+        for path in T::PATH_BUILDER.all_paths() {
+            self = self.route(path, on(method, handler.clone()));
+        }
+        self
+    }
+}

@@ -1,0 +1,10 @@
+//! The content repository.
+
+use axum::Router;
+
+use crate::app::App;
+
+/// The table.
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+}

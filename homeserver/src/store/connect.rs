@@ -1,0 +1,119 @@
+//! Opening the database: which engine, with which settings.
+//!
+//! Invariant: SQLite always runs with WAL, `synchronous=FULL` (an answered commit survives a power
+//! cut) and `secure_delete` (deleted content is overwritten in the pages).
+
+use std::time::Duration;
+
+use passeur_migrations::server::Migrator;
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use sea_orm_migration::MigratorTrait;
+
+use super::StoreError;
+
+/// How long a connection waits for another process's write lock on SQLite.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a read waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Prepared statements kept for each connection.
+const STATEMENTS_MAX: usize = 256;
+
+/// The database engines that the store runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The embedded default: one process.
+    Sqlite,
+    /// For several replicas.
+    Postgres,
+}
+
+/// Where the database is and how much of it to use.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// `sqlite:PATH`, `sqlite::memory:` is refused (readers would see another database), or
+    /// `postgres://USER:PASSWORD@HOST/DATABASE`.
+    pub url: String,
+    /// Connections for reading; one more is kept for writing.
+    pub readers_max: u32,
+}
+
+impl StoreOptions {
+    /// Options for a URL, with the default number of readers.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            readers_max: 4,
+        }
+    }
+
+    /// The engine that the URL names.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownEngine`] for any other scheme, or for a database in memory.
+    pub fn engine(&self) -> Result<Engine, StoreError> {
+        if self.url.starts_with("sqlite:") && !self.url.contains(":memory:") {
+            Ok(Engine::Sqlite)
+        } else if self.url.starts_with("postgres:") || self.url.starts_with("postgresql:") {
+            Ok(Engine::Postgres)
+        } else {
+            Err(StoreError::UnknownEngine)
+        }
+    }
+}
+
+/// The one connection that writes.
+pub(super) async fn writing(
+    options: &StoreOptions,
+    engine: Engine,
+) -> Result<DatabaseConnection, StoreError> {
+    connect(options, engine, 1, false).await
+}
+
+/// The pool that reads.
+pub(super) async fn reading(
+    options: &StoreOptions,
+    engine: Engine,
+) -> Result<DatabaseConnection, StoreError> {
+    connect(options, engine, options.readers_max.max(1), true).await
+}
+
+/// Brings the tables up to date.
+pub(super) async fn migrate(write: &DatabaseConnection) -> Result<(), StoreError> {
+    Migrator::up(write, None).await?;
+    Ok(())
+}
+
+async fn connect(
+    options: &StoreOptions,
+    engine: Engine,
+    connections: u32,
+    read_only: bool,
+) -> Result<DatabaseConnection, StoreError> {
+    let mut connect = ConnectOptions::new(options.url.clone());
+    connect
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None::<Duration>)
+        .max_lifetime(None::<Duration>)
+        .test_before_acquire(engine == Engine::Postgres && !read_only)
+        .sqlx_logging(false);
+    if engine == Engine::Sqlite {
+        connect.map_sqlx_sqlite_opts(move |sqlite| {
+            sqlite
+                .create_if_missing(true)
+                .busy_timeout(BUSY_TIMEOUT)
+                .statement_cache_capacity(STATEMENTS_MAX)
+                .pragma("journal_mode", "WAL")
+                .pragma("synchronous", "FULL")
+                .pragma("secure_delete", "ON")
+                .pragma("temp_store", "MEMORY")
+                .pragma("cache_size", "-8000")
+                .pragma("query_only", if read_only { "ON" } else { "OFF" })
+        });
+    } else {
+        connect
+            .map_sqlx_postgres_opts(|postgres| postgres.statement_cache_capacity(STATEMENTS_MAX));
+    }
+    Ok(Database::connect(connect).await?)
+}

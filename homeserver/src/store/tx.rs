@@ -1,0 +1,193 @@
+//! What a change may do inside the writer's transaction.
+//!
+//! Invariant: positions are given here and nowhere else, one after another from the head that the
+//! transaction itself read under the log's lock. Rows given to [`Tx::insert_later`] are written
+//! together at the end, one statement a table; a change that must see them in this transaction
+//! writes them directly instead.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+};
+
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, Iterable,
+    sea_query::OnConflict,
+};
+
+use super::{LogKind, LogRow, Scope, StoreError, entity::log};
+
+/// Bound parameters in one statement: SQLite's default limit, below PostgreSQL's.
+const PARAMETERS_MAX: usize = 32_000;
+
+type Flushing<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+
+/// Rows of one table that wait for the end of the transaction.
+trait Waiting: Any + Send + Sync {
+    fn flush<'a>(&'a mut self, connection: &'a DatabaseTransaction) -> Flushing<'a>;
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+struct Rows<A> {
+    rows: Vec<A>,
+    /// Whether a row that is there already is left as it is.
+    keep_existing: bool,
+}
+
+impl<A> Waiting for Rows<A>
+where
+    A: ActiveModelTrait + Send + Sync + 'static,
+{
+    fn flush<'a>(&'a mut self, connection: &'a DatabaseTransaction) -> Flushing<'a> {
+        Box::pin(async move {
+            let columns = <A::Entity as EntityTrait>::Column::iter().count().max(1);
+            let mut rows = std::mem::take(&mut self.rows).into_iter().peekable();
+            while rows.peek().is_some() {
+                let chunk: Vec<A> = rows.by_ref().take(PARAMETERS_MAX / columns).collect();
+                let insert = A::Entity::insert_many(chunk);
+                let insert = if self.keep_existing {
+                    insert.on_conflict(OnConflict::new().do_nothing().to_owned())
+                } else {
+                    insert
+                };
+                insert.exec_without_returning(connection).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// The writer's open transaction, as a change sees it.
+pub struct Tx {
+    connection: DatabaseTransaction,
+    head: i64,
+    appended: Vec<LogRow>,
+    waiting: Vec<Box<dyn Waiting>>,
+    index: HashMap<(TypeId, bool), usize>,
+}
+
+impl std::fmt::Debug for Tx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tx")
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tx {
+    pub(super) fn new(connection: DatabaseTransaction, head: i64) -> Self {
+        Self {
+            connection,
+            head,
+            appended: Vec::new(),
+            waiting: Vec::new(),
+            index: HashMap::new(),
+        }
+    }
+
+    /// The connection, for reads and for writes whose affected rows decide something.
+    ///
+    /// It does not see rows that wait in [`Tx::insert_later`].
+    pub fn connection(&self) -> &DatabaseTransaction {
+        &self.connection
+    }
+
+    /// The position given last; the head of the log so far.
+    pub fn head(&self) -> i64 {
+        self.head
+    }
+
+    /// Appends to the log and returns the new position.
+    pub fn append(&mut self, scope: Scope<'_>, kind: LogKind, reference: Option<String>) -> i64 {
+        self.head += 1;
+        self.appended.push(LogRow {
+            position: self.head,
+            scope: scope.to_string(),
+            kind,
+            reference,
+        });
+        self.head
+    }
+
+    /// Inserts a row at the end of the transaction, together with others of its table. The key
+    /// must be known not to exist: a conflict fails the change.
+    pub fn insert_later<A>(&mut self, row: A)
+    where
+        A: ActiveModelTrait + Send + Sync + 'static,
+    {
+        self.wait(row, false);
+    }
+
+    /// As [`Tx::insert_later`], but a row whose key exists is left as it is.
+    pub fn insert_later_if_new<A>(&mut self, row: A)
+    where
+        A: ActiveModelTrait + Send + Sync + 'static,
+    {
+        self.wait(row, true);
+    }
+
+    fn wait<A>(&mut self, row: A, keep_existing: bool)
+    where
+        A: ActiveModelTrait + Send + Sync + 'static,
+    {
+        let key = (TypeId::of::<A>(), keep_existing);
+        let at = *self.index.entry(key).or_insert_with(|| {
+            self.waiting.push(Box::new(Rows::<A> {
+                rows: Vec::new(),
+                keep_existing,
+            }));
+            self.waiting.len() - 1
+        });
+        if let Some(rows) = self
+            .waiting
+            .get_mut(at)
+            .and_then(|rows| rows.as_any().downcast_mut::<Rows<A>>())
+        {
+            rows.rows.push(row);
+        }
+    }
+
+    /// Writes what waits and the log rows, and gives back the open transaction.
+    pub(super) async fn finish(mut self) -> Result<Finished, StoreError> {
+        for rows in &mut self.waiting {
+            rows.flush(&self.connection).await?;
+        }
+        let mut log = Rows {
+            rows: self.appended.iter().map(log_row).collect::<Vec<_>>(),
+            keep_existing: false,
+        };
+        log.flush(&self.connection).await?;
+        Ok(Finished {
+            connection: self.connection,
+            head: self.head,
+            appended: self.appended,
+        })
+    }
+
+    /// Gives up: nothing of the transaction is kept.
+    pub(super) async fn rollback(self) -> Result<(), StoreError> {
+        Ok(self.connection.rollback().await?)
+    }
+}
+
+/// A transaction whose rows are all written, ready to be committed.
+pub(super) struct Finished {
+    pub(super) connection: DatabaseTransaction,
+    pub(super) head: i64,
+    pub(super) appended: Vec<LogRow>,
+}
+
+fn log_row(row: &LogRow) -> log::ActiveModel {
+    log::ActiveModel {
+        position: Set(row.position),
+        scope: Set(row.scope.clone()),
+        kind: Set(row.kind as i16),
+        reference: Set(row.reference.clone()),
+    }
+}

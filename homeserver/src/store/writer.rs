@@ -1,0 +1,258 @@
+//! The one writer: group commit (`design.md`, idea 2).
+//!
+//! Invariant: no other code opens a write transaction. Whatever is waiting is committed in one
+//! transaction and answered after it; if the transaction fails, its members are tried singly, so
+//! that one bad change never fails another. On PostgreSQL the log's lock is the transaction's
+//! first statement and the head is read after it.
+
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, EntityTrait, QueryOrder, QuerySelect,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::{Engine, Heads, LogRow, StoreError, Tx, entity::log};
+
+/// Changes that may wait for the writer; more wait in their callers.
+const WAITING_MAX: usize = 1024;
+/// Changes in one transaction: beyond this, the latency of the first outweighs what is saved.
+const BATCH_MAX: usize = 256;
+/// The key of PostgreSQL's advisory lock that guards the log: "passeur" in ASCII.
+const LOG_LOCK: &str = "SELECT pg_advisory_xact_lock(31647966270219634)";
+
+/// A write, as data: applied inside the writer's transaction, perhaps more than once.
+///
+/// A refusal belongs in `Output` and must be decided before the change writes anything; `Err` is
+/// for a failing database only.
+pub trait Change: Send + Sync + 'static {
+    /// What the caller learns once the change is on disk.
+    type Output: Send + 'static;
+
+    /// Writes the change. It may be called again after a rollback, so it must not consume itself.
+    fn apply(&self, tx: &mut Tx) -> impl Future<Output = Result<Self::Output, StoreError>> + Send;
+}
+
+/// A change that is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed<T> {
+    /// What the change answered.
+    pub output: T,
+    /// The head of the log after the commit: a reader that has seen it has seen this change.
+    pub head: i64,
+}
+
+/// What one commit appended to the log.
+#[derive(Debug)]
+pub struct Published {
+    /// The rows, in the order of their positions.
+    pub rows: Vec<LogRow>,
+    /// The head of the log after the commit.
+    pub head: i64,
+}
+
+type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+
+/// A change of any type, with the one who waits for it.
+trait Waiting: Send + Sync {
+    fn apply<'a>(&'a mut self, tx: &'a mut Tx) -> Applying<'a>;
+    fn answer(self: Box<Self>, outcome: Result<i64, StoreError>);
+}
+
+struct Job<C: Change> {
+    change: C,
+    output: std::sync::Mutex<Option<C::Output>>,
+    waiting: oneshot::Sender<Result<Committed<C::Output>, StoreError>>,
+}
+
+impl<C: Change> Waiting for Job<C> {
+    fn apply<'a>(&'a mut self, tx: &'a mut Tx) -> Applying<'a> {
+        Box::pin(async move {
+            let output = self.change.apply(tx).await?;
+            if let Ok(slot) = self.output.get_mut() {
+                *slot = Some(output);
+            }
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<i64, StoreError>) {
+        let output = self.output.into_inner().ok().flatten();
+        let answer = match (outcome, output) {
+            (Ok(head), Some(output)) => Ok(Committed { output, head }),
+            (Ok(_), None) => Err(StoreError::Closed),
+            (Err(error), _) => Err(error),
+        };
+        // A caller that has gone away does not mind.
+        let _ = self.waiting.send(answer);
+    }
+}
+
+type Batch = VecDeque<Box<dyn Waiting>>;
+
+/// The handle of the writer's task.
+#[derive(Debug)]
+pub(super) struct Writer {
+    jobs: Mutex<Option<mpsc::Sender<Box<dyn Waiting>>>>,
+    sender: mpsc::WeakSender<Box<dyn Waiting>>,
+    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the task on the one connection that writes.
+    pub(super) fn start(write: DatabaseConnection, engine: Engine, heads: Arc<Heads>) -> Self {
+        let (jobs, waiting) = mpsc::channel(WAITING_MAX);
+        let sender = jobs.downgrade();
+        let task = tokio::spawn(
+            Task {
+                write,
+                engine,
+                heads,
+                waiting,
+            }
+            .run(),
+        );
+        Self {
+            jobs: Mutex::new(Some(jobs)),
+            sender,
+            task: Mutex::new(Some(task)),
+        }
+    }
+
+    pub(super) async fn commit<C: Change>(
+        &self,
+        change: C,
+    ) -> Result<Committed<C::Output>, StoreError> {
+        let jobs = self.sender.upgrade().ok_or(StoreError::Closed)?;
+        let (waiting, answer) = oneshot::channel();
+        let job = Job {
+            change,
+            output: std::sync::Mutex::new(None),
+            waiting,
+        };
+        jobs.send(Box::new(job))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        drop(jobs);
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Finishes what was handed in and stops the task.
+    pub(super) async fn close(&self) {
+        drop(self.jobs.lock().await.take());
+        if let Some(task) = self.task.lock().await.take() {
+            // The task ends by itself once the last sender is gone; a panic in it was logged there.
+            let _ = task.await;
+        }
+    }
+}
+
+struct Task {
+    write: DatabaseConnection,
+    engine: Engine,
+    heads: Arc<Heads>,
+    waiting: mpsc::Receiver<Box<dyn Waiting>>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut taken = Vec::with_capacity(BATCH_MAX);
+        while self.waiting.recv_many(&mut taken, BATCH_MAX).await > 0 {
+            let batch: Batch = taken.drain(..).collect();
+            self.commit_together(batch).await;
+        }
+        let _ = self.write.close().await;
+    }
+
+    async fn commit_together(&self, mut batch: Batch) {
+        match self.try_commit(&mut batch).await {
+            Ok(published) => self.answer(batch, &published),
+            Err(error) if batch.len() == 1 => {
+                for job in batch {
+                    job.answer(Err(clone(&error)));
+                }
+            }
+            Err(_) => {
+                for job in batch {
+                    self.commit_singly(job).await;
+                }
+            }
+        }
+    }
+
+    async fn commit_singly(&self, job: Box<dyn Waiting>) {
+        let mut batch = Batch::from([job]);
+        match self.try_commit(&mut batch).await {
+            Ok(published) => self.answer(batch, &published),
+            Err(error) => {
+                for job in batch {
+                    job.answer(Err(clone(&error)));
+                }
+            }
+        }
+    }
+
+    fn answer(&self, batch: Batch, published: &Published) {
+        self.heads.publish(published);
+        for job in batch {
+            job.answer(Ok(published.head));
+        }
+    }
+
+    async fn try_commit(&self, batch: &mut Batch) -> Result<Published, StoreError> {
+        let mut tx = self.begin().await?;
+        for job in batch.iter_mut() {
+            if let Err(error) = job.apply(&mut tx).await {
+                // The connection is given back either way; the first error is the one that counts.
+                let _ = tx.rollback().await;
+                return Err(error);
+            }
+        }
+        let finished = tx.finish().await?;
+        finished.connection.commit().await?;
+        Ok(Published {
+            rows: finished.appended,
+            head: finished.head,
+        })
+    }
+
+    async fn begin(&self) -> Result<Tx, StoreError> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let connection = self.write.begin_with_options(options).await?;
+        if self.engine == Engine::Postgres {
+            connection.execute_unprepared(LOG_LOCK).await?;
+        }
+        let head: Option<i64> = log::Entity::find()
+            .select_only()
+            .column(log::Column::Position)
+            .order_by_desc(log::Column::Position)
+            .limit(1)
+            .into_tuple()
+            .one(&connection)
+            .await?;
+        Ok(Tx::new(connection, head.unwrap_or(0)))
+    }
+}
+
+/// The same failure for each of those who wait.
+fn clone(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Driver(error) => StoreError::Driver(error.clone()),
+        StoreError::Corrupt { table, column } => StoreError::Corrupt { table, column },
+        StoreError::RowsAffected {
+            table,
+            expected,
+            found,
+        } => StoreError::RowsAffected {
+            table,
+            expected: *expected,
+            found: *found,
+        },
+        StoreError::Closed => StoreError::Closed,
+        StoreError::UnknownEngine => StoreError::UnknownEngine,
+    }
+}

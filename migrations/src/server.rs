@@ -1,0 +1,17 @@
+//! The homeserver's migrations, in the order in which they run, on SQLite and PostgreSQL alike.
+//!
+//! Invariant: the list only grows at its end.
+
+use sea_orm_migration::prelude::*;
+
+mod m0001_log;
+
+/// Brings a homeserver's database to the newest shape.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_log::Migration)]
+    }
+}

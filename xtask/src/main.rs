@@ -1,2 +1,49 @@
-//! To come.
-fn main() {}
+//! The project's own commands: `cargo xtask test` runs every check, and `cargo demo` shows the system at work.
+//!
+//! What a command needs and this machine lacks (Debian and Python packages) it installs itself; everything it starts
+//! it also stops, and everything it writes lies under `target/` or in a temporary folder.
+#![expect(
+    clippy::print_stdout,
+    reason = "a command line tool talks on its standard output"
+)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod debian;
+mod log_scan;
+mod postgres;
+mod process;
+mod python;
+mod summary;
+mod test;
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What can be done.
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need, run every check, and print a summary.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Test(options) => test::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("\n{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Searches the log that the tests left for anything personal: identifiers, tokens, bodies.
+//!
+//! Every test server logs into one folder at the level `debug`. The names of the tests' users and the bodies of their
+//! messages contain [`MARKER`]; identifiers and tokens are known by their shape.
+
+use std::{fs, path::Path};
+
+/// The word in the name of every test user and in every body that a test sends (`passeur_tests::MARKER`).
+const MARKER: &str = "quetzal";
+
+/// How many findings are printed before the rest is only counted.
+const FINDINGS_PRINTED_MAX: usize = 20;
+
+/// Searches every file directly in `folder`; an error tells how many lines gave something away.
+pub(crate) fn run(folder: &Path) -> Result<(), String> {
+    let mut lines = 0_usize;
+    let mut found = 0_usize;
+    let entries = fs::read_dir(folder)
+        .map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    for entry in entries {
+        let path = entry
+            .map_err(|error| format!("cannot read {}: {error}", folder.display()))?
+            .path();
+        let bytes =
+            fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+            lines += 1;
+            let Some(what) = gives_away(line) else {
+                continue;
+            };
+            found += 1;
+            if found <= FINDINGS_PRINTED_MAX {
+                println!("{}:{}: {what}: {line}", path.display(), number + 1);
+            }
+        }
+    }
+    println!("{lines} lines of log searched, {found} give something away");
+    if found == 0 {
+        Ok(())
+    } else {
+        Err(format!(
+            "{found} lines of the tests' log give something away"
+        ))
+    }
+}
+
+/// What personal thing a line of log shows, if any.
+fn gives_away(line: &str) -> Option<&'static str> {
+    if line.to_ascii_lowercase().contains(MARKER) {
+        return Some("a test user's name or a message's body");
+    }
+    let id = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    let localpart = |c: char| c.is_ascii_alphanumeric() || "-_.=/+".contains(c);
+    if follows(line, "@", localpart, 1, Some(':')) {
+        Some("a user ID")
+    } else if follows(line, "!", id, 40, None) || follows(line, "!", localpart, 8, Some(':')) {
+        Some("a room ID")
+    } else if follows(line, "$", id, 40, None) {
+        Some("an event ID")
+    } else if follows(line, "eyJ", id, 16, None) {
+        Some("a token")
+    } else {
+        None
+    }
+}
+
+/// Whether `sigil` stands somewhere before at least `least` characters of a kind, with `end` right after them if given.
+fn follows(
+    line: &str,
+    sigil: &str,
+    kind: impl Fn(char) -> bool,
+    least: usize,
+    end: Option<char>,
+) -> bool {
+    line.match_indices(sigil).any(|(at, _)| {
+        let rest = &line[at + sigil.len()..];
+        let run = rest.find(|c| !kind(c)).unwrap_or(rest.len());
+        run >= least && end.is_none_or(|end| rest[run..].starts_with(end))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gives_away;
+
+    #[test]
+    fn personal_things_are_found() {
+        let token = format!("authorized with eyJ{}", "a".repeat(30));
+        let event = format!("stored ${}", "aB3-_".repeat(9));
+        let room = format!("room=!{}", "x".repeat(43));
+        let lines = [
+            "login of Quetzal_alice",
+            "user=@alice:127.0.0.1:8448",
+            "room=!abcdefghijk:example.org",
+            &token,
+            &event,
+            &room,
+        ];
+        for line in lines {
+            assert!(gives_away(line).is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn ordinary_lines_pass() {
+        let lines = [
+            "2026-11-23T12:00:00Z INFO listening",
+            "SELECT a FROM t WHERE b = $1 AND c != 2",
+            "GET /_matrix/client/v3/rooms/{roomId}/send 200 took_us=1200 client=h:3fa9c0",
+            "done!",
+        ];
+        for line in lines {
+            assert_eq!(gives_away(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `cargo xtask test`: format, lints, documentation, licences, every test, and the search of the tests' captured log.
+//!
+//! Every step runs even after one has failed; the command fails if any did. Tests learn what runs for them by environment
+//! variables: `PASSEUR_TEST_POSTGRES`, the URL of a private cluster; `PASSEUR_TEST_PEERS_PYTHON`, a Python that has
+//! Synapse and matrix-nio; `PASSEUR_TEST_LOGS`, the folder in which test servers write their logs.
+
+use std::{fs, path::Path, process::Command};
+
+use clap::{Args, ValueEnum};
+
+use crate::{debian, log_scan, postgres::Cluster, process, python, summary::Summary};
+
+/// Which checks to run.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Run these checks only, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Check>,
+}
+
+/// A check that can be asked for alone.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// Formatting.
+    Fmt,
+    /// Lints of all targets.
+    Clippy,
+    /// Warnings of the documentation.
+    Doc,
+    /// Licences, advisories and banned crates; run only where cargo-deny is installed.
+    Deny,
+    /// Tests inside each crate.
+    Unit,
+    /// Stories across crates, without foreign peers.
+    Stories,
+    /// Stories with Synapse and matrix-nio.
+    Peers,
+}
+
+/// Runs what was asked for and prints the summary.
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let wants = |check: Check| options.only.is_empty() || options.only.contains(&check);
+    let mut summary = Summary::default();
+    if wants(Check::Fmt) {
+        summary.step("fmt", || {
+            process::run(cargo().args(["fmt", "--all", "--check"]))
+        });
+    }
+    if wants(Check::Clippy) {
+        summary.step("clippy", || {
+            process::run(cargo().args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ]))
+        });
+    }
+    if wants(Check::Doc) {
+        summary.step("doc", || {
+            process::run(
+                cargo()
+                    .args([
+                        "doc",
+                        "--workspace",
+                        "--no-deps",
+                        "--document-private-items",
+                    ])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            )
+        });
+    }
+    // The bans that matter most are enforced by the tidiness tests too, which run everywhere.
+    if wants(Check::Deny)
+        && (options.only.contains(&Check::Deny)
+            || process::succeeds("cargo", &["deny", "--version"]))
+    {
+        summary.step("deny", || {
+            process::run(cargo().args(["deny", "--all-features", "check"]))
+        });
+    }
+    tests(options, &mut summary);
+    println!("{summary}");
+    summary.verdict()
+}
+
+/// The arguments of the `cargo test` runs that were asked for: one run for everything, so that nothing is left out.
+fn test_runs(only: &[Check]) -> Vec<(&'static str, &'static [&'static str])> {
+    if only.is_empty() {
+        return vec![("tests", &["--workspace"])];
+    }
+    let each: [(Check, &str, &[&str]); 3] = [
+        (
+            Check::Unit,
+            "unit",
+            &["--workspace", "--exclude", "passeur-tests"],
+        ),
+        (
+            Check::Stories,
+            "stories",
+            &["--package", "passeur-tests", "--", "--skip", "peers::"],
+        ),
+        (
+            Check::Peers,
+            "peers",
+            &["--package", "passeur-tests", "--", "peers::"],
+        ),
+    ];
+    each.into_iter()
+        .filter(|(check, ..)| only.contains(check))
+        .map(|(_, step, arguments)| (step, arguments))
+        .collect()
+}
+
+/// Starts what the tests need, runs them, and searches the log that they left.
+fn tests(options: &Options, summary: &mut Summary) {
+    let runs = test_runs(&options.only);
+    if runs.is_empty() {
+        return;
+    }
+    let workspace = process::workspace();
+    let logs = workspace.join("target/test-logs");
+    let needs = summary.step("install", || {
+        debian::ensure_postgres()?;
+        let python = python::ensure_peers(&workspace)?;
+        empty(&logs)?;
+        Ok((python, Cluster::start()?))
+    });
+    let Some((python, cluster)) = needs else {
+        return;
+    };
+    for (step, arguments) in runs {
+        summary.step(step, || {
+            let mut command = cargo();
+            command.args(["test", "--no-fail-fast"]).args(arguments);
+            command
+                .env("PASSEUR_TEST_POSTGRES", cluster.url())
+                .env("PASSEUR_TEST_PEERS_PYTHON", &python)
+                .env("PASSEUR_TEST_LOGS", &logs);
+            process::run(&mut command)
+        });
+    }
+    summary.step("log scan", || log_scan::run(&logs));
+}
+
+/// Leaves `folder` there and empty.
+fn empty(folder: &Path) -> Result<(), String> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .map_err(|error| format!("cannot empty {}: {error}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))
+}
+
+/// The cargo that runs this very command, in the workspace's root.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(process::workspace());
+    command
+}

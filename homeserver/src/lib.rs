@@ -11,3 +11,8 @@ pub mod federation;
 pub mod http;
 
 pub mod store;
+
+pub mod config;
+pub mod key_files;
+
+pub mod clock;

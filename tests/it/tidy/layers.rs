@@ -10,14 +10,14 @@ use super::{
 
 /// The homeserver's modules, highest layer first. A new module gets its place here before it compiles into a test run.
 const LAYERS: [&[&str]; 8] = [
-    &["app", "listener", "commands"],
+    &["app", "listener", "cli"],
     &["router"],
     &["client", "federation"],
     &["http"],
     &["rooms", "accounts", "media"],
     &["sync", "outbound"],
     &["store"],
-    &["config", "clock"],
+    &["config", "key_files", "clock"],
 ];
 
 /// The folder whose modules have layers.

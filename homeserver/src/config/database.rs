@@ -1,0 +1,69 @@
+//! `[database]`: where the server stores.
+//!
+//! Invariant: the URL may hold a password, so it is a [`Secret`].
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{problem::Problems, secret::Secret};
+
+/// Which engine, and how many connections to it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `sqlite:` and a path (a relative one starts at the data folder), or `postgres://user:password@host/database`.
+    pub url: Secret,
+    /// Connections for reading; the one writer has its own.
+    pub pool_size: u32,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: Secret::new("sqlite:passeur.db"),
+            pool_size: 4,
+        }
+    }
+}
+
+impl DatabaseConfig {
+    /// Whether it is the embedded engine, which serves one process.
+    #[must_use]
+    pub fn is_sqlite(&self) -> bool {
+        self.url.expose().starts_with("sqlite:")
+    }
+
+    /// The URL, a relative SQLite path resolved against the data folder.
+    pub(super) fn resolved(&self, data_dir: &Path) -> Secret {
+        match self.url.expose().strip_prefix("sqlite:") {
+            // `sqlite://` is how other tools write it; what follows is a path either way.
+            Some(path) => Secret::new(format!(
+                "sqlite:{}",
+                data_dir
+                    .join(path.strip_prefix("//").unwrap_or(path))
+                    .display()
+            )),
+            None => self.url.clone(),
+        }
+    }
+
+    pub(super) fn check(&self, problems: &mut Problems) {
+        let url = self.url.expose();
+        let path = url
+            .strip_prefix("sqlite:")
+            .map(|path| path.strip_prefix("//").unwrap_or(path));
+        match path {
+            Some("") => problems.add("database.url", "names no file: write \"sqlite:passeur.db\""),
+            Some(path) if path.contains(":memory:") || path.contains('?') => {
+                problems.add("database.url", "takes a plain path after sqlite:, without options: the server sets what it needs itself");
+            }
+            Some(_) => {}
+            None if url.starts_with("postgres://") || url.starts_with("postgresql://") => {}
+            None => problems.add("database.url", "must begin with sqlite: or postgres://"),
+        }
+        if !(1..=256).contains(&self.pool_size) {
+            problems.add("database.pool_size", "must lie between 1 and 256");
+        }
+    }
+}

@@ -1,1 +1,24 @@
-//! To come.
+//! Passeur's Matrix core: build, check, resolve, prune and route events, without I/O.
+//!
+//! Invariant: nothing here is asynchronous, reads a clock, draws randomness or touches a network, a file or a database.
+//! A function that lacks something says what it needs; the caller fetches it and asks again. Time is an argument.
+//! Input from a peer or a client never panics, and is bounded by the constants of [`limits`].
+//!
+//! Reading order: [`limits`] and [`json`] (what may come in), [`versions`] (the rules of a room), [`pdu`] and [`signed`]
+//! (what an event is, and the proof it carries), [`build`] and [`check`] (making and judging events), [`resolve`]
+//! (the state of a room after a fork), [`skeleton`] (how an event is stored so that its content can die).
+//!
+//! Specification: <https://spec.matrix.org/v1.19/server-server-api/>.
+
+pub mod build;
+pub mod check;
+pub mod json;
+pub mod limits;
+pub mod pdu;
+pub mod reason;
+pub mod resolve;
+pub mod signed;
+pub mod skeleton;
+#[cfg(test)]
+mod testing;
+pub mod versions;

@@ -1,0 +1,92 @@
+//! Every bound of the protocol, with its unit in its name.
+//!
+//! Invariant: no code in the workspace repeats one of these numbers. Relations between them are asserted at compile time.
+//!
+//! Specification: <https://spec.matrix.org/v1.19/client-server-api/#size-limits>.
+
+/// Largest event in federation format, canonical, with its signatures, without `unsigned`.
+/// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>
+pub const PDU_BYTES_MAX: usize = 65_536;
+
+/// Most persistent events in one transaction. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+pub const PDUS_PER_TRANSACTION_MAX: usize = 50;
+
+/// Most ephemeral events in one transaction. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+pub const EDUS_PER_TRANSACTION_MAX: usize = 100;
+
+/// Largest ephemeral event that is read. The specification sets no bound; device messages are the largest kind.
+pub const EDU_BYTES_MAX: usize = 65_536;
+
+/// Largest body of a transaction that is read: all its events at their largest, and room for the envelope.
+pub const TRANSACTION_BYTES_MAX: usize = (PDUS_PER_TRANSACTION_MAX * PDU_BYTES_MAX)
+    + (EDUS_PER_TRANSACTION_MAX * EDU_BYTES_MAX)
+    + 65_536;
+
+/// Deepest nesting of arrays and objects that is read, the outermost object counting as one.
+///
+/// Parsers in common use stop at 128 levels; an event is served inside the six or so levels of a sync response, and one
+/// that no client can read would break that client's whole sync.
+pub const JSON_DEPTH_MAX: usize = 100;
+
+/// The depth at which the JSON parser that we and many clients use gives up.
+pub const JSON_DEPTH_PARSER_MAX: usize = 128;
+
+/// Most `auth_events` of an event. <https://spec.matrix.org/v1.19/rooms/v12/#event-format-1>
+pub const AUTH_EVENTS_MAX: usize = 10;
+
+/// Most `prev_events` of an event. <https://spec.matrix.org/v1.19/rooms/v12/#event-format-1>
+pub const PREV_EVENTS_MAX: usize = 20;
+
+/// Most `prev_events` that we put on an event of ours; the other forward extremities wait for the next event.
+pub const PREV_EVENTS_SENT_MAX: usize = 10;
+
+/// Longest user, room, event, alias identifier, event type or state key, in bytes.
+/// <https://spec.matrix.org/v1.19/appendices/#common-identifier-format>
+pub const ID_BYTES_MAX: usize = 255;
+
+/// Most forward extremities that a room may have; beyond, the oldest are dropped when the next event is stored.
+pub const EXTREMITIES_MAX: usize = 100;
+
+/// Most signing keys of one server that are looked up to verify one event.
+pub const KEYS_PER_SERVER_AND_EVENT_MAX: usize = 8;
+
+/// Greatest integer that canonical JSON can hold. <https://spec.matrix.org/v1.19/appendices/#canonical-json>
+pub const INTEGER_MAX: i64 = (1 << 53) - 1;
+
+/// Greatest `depth` of an event. <https://spec.matrix.org/v1.19/rooms/v6/#canonical-json>
+pub const DEPTH_MAX: u64 = (1 << 53) - 1;
+
+/// Most events that the calculation of a state resolution looks at before it gives up.
+pub const RESOLVE_EVENTS_MAX: usize = 200_000;
+
+/// Most forks that are resolved against each other at once.
+pub const STATE_SETS_MAX: usize = PREV_EVENTS_MAX;
+
+const _: () = assert!(
+    JSON_DEPTH_MAX + 20 < JSON_DEPTH_PARSER_MAX,
+    "a served event must stay parseable"
+);
+const _: () = assert!(
+    PREV_EVENTS_SENT_MAX <= PREV_EVENTS_MAX,
+    "what we send, others must accept"
+);
+const _: () = assert!(
+    EXTREMITIES_MAX >= PREV_EVENTS_MAX,
+    "one event can merge at most this many"
+);
+const _: () = assert!(
+    ID_BYTES_MAX * (AUTH_EVENTS_MAX + PREV_EVENTS_MAX) < PDU_BYTES_MAX / 2,
+    "edges leave room"
+);
+const _: () = assert!(
+    TRANSACTION_BYTES_MAX > PDUS_PER_TRANSACTION_MAX * PDU_BYTES_MAX,
+    "a full transaction fits"
+);
+const _: () = assert!(
+    DEPTH_MAX == INTEGER_MAX as u64,
+    "depth is an integer of canonical JSON"
+);
+const _: () = assert!(
+    PDU_BYTES_MAX <= u32::MAX as usize,
+    "offsets within an event fit in 32 bits"
+);

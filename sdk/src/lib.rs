@@ -3,4 +3,7 @@
 //! In reading order: [`clock`] (time and randomness as parameters) and `http` (the wire).
 
 pub mod clock;
+pub mod crypto;
+pub mod expiry;
 pub mod http;
+pub mod store;

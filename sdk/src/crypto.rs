@@ -1,0 +1,84 @@
+//! End-to-end encryption: a machine that asks for requests to be sent, takes answers, and hands back what must be written.
+//!
+//! The machine does no I/O and has no clock: time is the argument `now_ms` (milliseconds since the Unix epoch). Everything it
+//! remembers are [`Record`]s. A step that changes anything returns a [`Staged`] value: commit its [`Changes`] to the store, in one
+//! transaction together with what belongs to them (the sync token, the ciphertext in the send queue), *then* act on the value.
+//! A process killed at any instruction then loses nothing: on restart, [`OlmMachine::load`] from the store's records.
+//!
+//! # To receive
+//!
+//! 1. [`receive_sync_changes`](OlmMachine::receive_sync_changes) with the to-device events, device lists and key counts,
+//! 2. [`decrypt_room_event`](OlmMachine::decrypt_room_event) for each `m.room.encrypted` event, and
+//!    [`judge_plaintext`](OlmMachine::judge_plaintext) for each other event,
+//! 3. commit all their changes with the new sync token,
+//! 4. send all [`outgoing_requests`](OlmMachine::outgoing_requests), each answered by
+//!    [`mark_request_as_sent`](OlmMachine::mark_request_as_sent) or [`request_failed`](OlmMachine::request_failed); commit.
+//!
+//! # To send into an encrypted room
+//!
+//! 1. [`update_tracked_users`](OlmMachine::update_tracked_users) with the members; send the outgoing requests until there is no
+//!    key query left,
+//! 2. [`get_missing_sessions`](OlmMachine::get_missing_sessions); send the claim it returns and hand back its answer,
+//! 3. [`share_room_key`](OlmMachine::share_room_key); commit; the messages are now among the outgoing requests: send them,
+//! 4. [`encrypt_room_event`](OlmMachine::encrypt_room_event); commit the changes and the ciphertext together; send it.
+//!
+//! Steps 1 to 3 cost nothing when there is nothing to do. [`share_room_key`](OlmMachine::share_room_key) and
+//! [`encrypt_room_event`](OlmMachine::encrypt_room_event) refuse with a typed reason rather than guess.
+//!
+//! # The calls
+//!
+//! ```text
+//! OlmMachine::create(user_id, device_id, now_ms) -> Result<Staged<OlmMachine>, CryptoError>
+//! OlmMachine::load(user_id, device_id, records: Vec<Record>) -> Result<Option<OlmMachine>, CryptoError>
+//! outgoing_requests(&mut self, now_ms) -> Result<Vec<OutgoingRequest>, CryptoError>
+//! mark_request_as_sent(&mut self, id: &TransactionId, IncomingResponse, now_ms) -> Result<Staged<Vec<Notice>>, CryptoError>
+//! request_failed(&mut self, id: &TransactionId)
+//! receive_sync_changes(&mut self, SyncChanges, now_ms) -> Result<Staged<SyncOutcome>, CryptoError>
+//! update_tracked_users(&mut self, users: &[OwnedUserId]) -> Result<Staged<()>, CryptoError>
+//! mark_all_outdated(&mut self) -> Result<Staged<()>, CryptoError>   (after a gap, instead of /keys/changes)
+//! get_missing_sessions(&mut self, users: &[OwnedUserId], now_ms) -> Option<OutgoingRequest>
+//! set_room_encrypted(&mut self, &RoomId) -> Result<Staged<()>, CryptoError>; is_room_encrypted(&self, &RoomId) -> bool
+//! share_room_key(&mut self, &RoomId, members: &[OwnedUserId], &RoomKeySettings, now_ms) -> Result<Staged<Vec<Notice>>, ShareError>
+//! encrypt_room_event(&mut self, &RoomId, event_type: &str, content: &JsonObject, EncryptOptions, now_ms)
+//!     -> Result<Staged<Raw<RoomEncryptedEventContent>>, EncryptError>
+//! decrypt_room_event(&mut self, &RoomId, &Raw<AnySyncTimelineEvent>, now_ms) -> Result<Staged<DecryptedEvent>, Undecryptable>
+//! judge_plaintext(&self, &RoomId, event_type: &str, content: &JsonObject) -> PlaintextVerdict
+//! room_member_left(&mut self, &RoomId, &UserId) -> Result<Staged<()>, CryptoError>   (rotates)
+//! accept_members(&mut self, &RoomId, &[OwnedUserId]) -> Result<Staged<()>, CryptoError>
+//! accept_identity_change(&mut self, &UserId) -> Result<Staged<()>, CryptoError>
+//! verify_device(&mut self, &UserId, &DeviceId, fingerprint: &str) -> Result<Staged<()>, CryptoError>
+//! verify_user(&mut self, &UserId, master_key: &str) -> Result<Staged<()>, CryptoError>
+//! fingerprint(&self) -> String (ours, groups of four); devices(&self, &UserId) -> Vec<DeviceInfo>
+//! create_cross_signing(&mut self) -> Result<Staged<CrossSigningUpload>, CryptoError>
+//! sweep(&mut self, now_ms) -> Result<Staged<SweepOutcome>, CryptoError>
+//! ```
+//!
+//! # Trust
+//!
+//! Identities are pinned when first seen: each user's master key, and each device's pair of keys. A change blocks sending to that
+//! user until [`accept_identity_change`](OlmMachine::accept_identity_change). Comparing fingerprints
+//! ([`verify_device`](OlmMachine::verify_device), [`verify_user`](OlmMachine::verify_user)) raises trust.
+//!
+//! Only this module may use vodozemac. Spec: <https://spec.matrix.org/v1.19/client-server-api/#end-to-end-encryption>
+
+mod changes;
+mod error;
+mod outcome;
+mod requests;
+mod secret;
+mod settings;
+
+pub use self::{
+    changes::{Changes, Record, Staged, Table},
+    error::{CryptoError, EncryptError, IdentityChange, ShareError, Undecryptable},
+    outcome::{
+        DecryptedEvent, Notice, PlaintextVerdict, Relation, RoomKeyRefusal, SweepOutcome,
+        SyncOutcome, ToDeviceEncryption, ToDeviceEvent, ToDeviceRefusal, Trust,
+    },
+    requests::{CrossSigningUpload, IncomingResponse, OutgoingBody, OutgoingRequest, SyncChanges},
+    secret::SecretBytes,
+    settings::{
+        EncryptOptions, MemberPolicy, ROTATION_MESSAGES_MAX, ROTATION_PERIOD_MS_MAX,
+        ROTATION_PERIOD_MS_MIN, RoomKeySettings, Rotation, SharingPolicy,
+    },
+};

@@ -5,6 +5,7 @@
 use sea_orm_migration::prelude::*;
 
 mod m0001_log;
+mod m0003_rooms;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -12,6 +13,9 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_log::Migration)]
+        vec![
+            Box::new(m0001_log::Migration),
+            Box::new(m0003_rooms::Migration),
+        ]
     }
 }

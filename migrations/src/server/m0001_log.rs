@@ -13,7 +13,7 @@ impl MigrationTrait for Migration {
                 Table::create()
                     .table(Log::Table)
                     .col(big_integer(Log::Position).primary_key())
-                    .col(string(Log::Scope))
+                    .col(text(Log::Scope))
                     .col(small_integer(Log::Kind))
                     .col(text_null(Log::Reference))
                     .to_owned(),

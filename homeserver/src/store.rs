@@ -10,37 +10,59 @@
 
 use std::sync::Arc;
 
+use quick_cache::sync::Cache;
+use ruma::RoomVersionId;
 use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, QuerySelect};
 
+mod append;
 mod connect;
 pub mod entity;
 mod error;
+mod events;
 mod heads;
 mod log;
+mod rooms;
 mod scope;
+mod state;
 mod tx;
 mod writer;
 
 pub use self::{
+    append::{Moved, NewEvent, NewMembership, NewTransaction, RoomAppend},
     connect::{Engine, StoreOptions},
     error::StoreError,
+    events::{Direction, Event, EventStatus},
     heads::Heads,
     log::{LogEnd, LogKind, LogRow},
+    rooms::{Membership, MembershipRow, RoomRow},
     scope::Scope,
+    state::{RoomStateMap, StateChange, StateGroup, StateKey, apply, difference},
     tx::Tx,
     writer::{Change, Committed, Published},
 };
+
+/// How many rooms' versions are remembered.
+const ROOM_VERSIONS_CACHED_MAX: usize = 50_000;
 
 /// The database of one server: a pool for reading, one writer, and what was committed last.
 ///
 /// Cheap to share behind an `Arc`. Reading never waits for writing (WAL on SQLite, MVCC on
 /// PostgreSQL).
-#[derive(Debug)]
 pub struct Store {
     reader: DatabaseConnection,
     writer: writer::Writer,
     heads: Arc<Heads>,
     engine: Engine,
+    event_cache: events::EventCache,
+    room_versions: Cache<String, RoomVersionId>,
+    group_cache: Cache<i64, Arc<StateGroup>>,
+    state_cache: Cache<i64, RoomStateMap>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("engine", &self.engine).finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -60,6 +82,10 @@ impl Store {
             writer,
             heads,
             engine,
+            event_cache: events::cache(),
+            room_versions: Cache::new(ROOM_VERSIONS_CACHED_MAX),
+            group_cache: Cache::new(state::GROUPS_CACHED_MAX),
+            state_cache: Cache::new(state::GROUPS_CACHED_MAX),
         }))
     }
 

@@ -1,0 +1,331 @@
+//! Appending to a room: the change that all accepted, soft-failed, rejected and outlying events
+//! go through.
+//!
+//! Invariant: compare-and-set. A room's row changes only if its `tip` is the one that the append
+//! was made for; otherwise nothing is written and the caller builds again. What an event removes
+//! (a redaction's target) goes in the same transaction.
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter,
+    sea_query::{Expr, OnConflict},
+};
+
+use super::{
+    Change, LogKind, Membership, RoomRow, Scope, StateGroup, StoreError, Tx,
+    entity::{
+        event_bodies, event_relations, events, missing_events, room_members, rooms, state_groups,
+        transaction_ids,
+    },
+    events::{Event, EventStatus},
+};
+
+/// An event to be stored.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The event; its `position` is given by the append.
+    pub event: Event,
+    /// How it enters the log; `None` for history, outliers, soft-failed and rejected events.
+    pub log: Option<LogKind>,
+    /// `m.relates_to`: the parent and how it relates.
+    pub relation: Option<(OwnedEventId, String)>,
+    /// Whether the event is held already, as an outlier that now gets its place.
+    pub promoted: bool,
+}
+
+/// A member's new membership.
+#[derive(Clone, Debug)]
+pub struct NewMembership {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// The new membership; `None` if the state no longer has one.
+    pub membership: Option<Membership>,
+    /// The event that says so.
+    pub event_id: OwnedEventId,
+    /// Whether the user is one of ours: then they are told.
+    pub is_local: bool,
+    /// For invites and knocks of rooms that we are not in.
+    pub stripped_state: Option<String>,
+}
+
+/// A client's transaction and the event that it made.
+#[derive(Clone, Debug)]
+pub struct NewTransaction {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// The device.
+    pub device_id: String,
+    /// What identifies the transaction for the device.
+    pub key: String,
+    /// The event.
+    pub event_id: OwnedEventId,
+    /// When, in ms since the epoch.
+    pub created_ts: i64,
+}
+
+/// Everything that one append writes.
+#[derive(Clone, Debug, Default)]
+pub struct RoomAppend {
+    /// The room.
+    pub room_id: Option<OwnedRoomId>,
+    /// The room's new row; `None` if only outliers or memberships are written.
+    pub room: Option<RoomRow>,
+    /// The tip that the room must have; `None` if the room is new.
+    pub expected_tip: Option<i64>,
+    /// New states.
+    pub groups: Vec<StateGroup>,
+    /// The events, in their order.
+    pub events: Vec<NewEvent>,
+    /// Changed memberships.
+    pub members: Vec<NewMembership>,
+    /// Clients' transactions.
+    pub transactions: Vec<NewTransaction>,
+    /// Events whose bodies go: the target and its redaction.
+    pub redactions: Vec<(OwnedEventId, OwnedEventId)>,
+    /// State that changed without an event of the timeline: the JSON of [`LogKind::ResolvedState`].
+    pub resolved_state: Option<String>,
+    /// Predecessors that are not held.
+    pub missing: Vec<OwnedEventId>,
+    /// Events that are no longer missing.
+    pub found: Vec<OwnedEventId>,
+}
+
+/// The room has moved since the append was made: build it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved;
+
+impl Change for RoomAppend {
+    /// The positions of the events, in their order.
+    type Output = Result<Vec<Option<i64>>, Moved>;
+
+    async fn apply(&self, tx: &mut Tx) -> Result<Self::Output, StoreError> {
+        if let Some(room) = &self.room
+            && !move_tip(tx, room, self.expected_tip).await?
+        {
+            return Ok(Err(Moved));
+        }
+        let Some(room_id) = &self.room_id else { return Ok(Ok(Vec::new())) };
+        for group in &self.groups {
+            let row: state_groups::ActiveModel = group.row(room_id)?;
+            tx.insert_later(row);
+        }
+        let mut positions = Vec::with_capacity(self.events.len());
+        for new in &self.events {
+            positions.push(write_event(tx, room_id, new).await?);
+        }
+        if let Some(changed) = &self.resolved_state {
+            tx.append(Scope::Room(room_id), LogKind::ResolvedState, Some(changed.clone()));
+        }
+        for member in &self.members {
+            write_membership(tx, room_id, member).await?;
+        }
+        for transaction in &self.transactions {
+            tx.insert_later_if_new(transaction_row(transaction));
+        }
+        for (target, redaction) in &self.redactions {
+            remove_body(tx, target, redaction).await?;
+        }
+        self.note_missing(tx, room_id).await?;
+        Ok(Ok(positions))
+    }
+}
+
+impl RoomAppend {
+    async fn note_missing(&self, tx: &mut Tx, room: &OwnedRoomId) -> Result<(), StoreError> {
+        for id in &self.missing {
+            tx.insert_later_if_new(missing_events::ActiveModel {
+                room_id: Set(room.as_str().to_owned()),
+                event_id: Set(id.as_str().to_owned()),
+            });
+        }
+        if !self.found.is_empty() {
+            missing_events::Entity::delete_many()
+                .filter(missing_events::Column::RoomId.eq(room.as_str()))
+                .filter(
+                    missing_events::Column::EventId
+                        .is_in(self.found.iter().map(|id| id.as_str())),
+                )
+                .exec(tx.connection())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The compare-and-set on the room's row.
+async fn move_tip(tx: &Tx, room: &RoomRow, expected: Option<i64>) -> Result<bool, StoreError> {
+    let extremities = serde_json::to_string(&room.extremities)
+        .map_err(|_| StoreError::corrupt("rooms", "extremities"))?;
+    let Some(expected) = expected else {
+        let row = rooms::ActiveModel {
+            room_id: Set(room.room_id.as_str().to_owned()),
+            version: Set(room.version.as_str().to_owned()),
+            tip: Set(room.tip),
+            state_revision: Set(room.state_revision),
+            state_group: Set(room.state_group),
+            extremities: Set(extremities),
+            depth: Set(room.depth),
+            order_min: Set(room.order_min),
+            order_max: Set(room.order_max),
+        };
+        let inserted = rooms::Entity::insert(row)
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(tx.connection())
+            .await?;
+        return Ok(inserted == 1);
+    };
+    let updated = rooms::Entity::update_many()
+        .col_expr(rooms::Column::Tip, Expr::value(room.tip))
+        .col_expr(rooms::Column::StateRevision, Expr::value(room.state_revision))
+        .col_expr(rooms::Column::StateGroup, Expr::value(room.state_group))
+        .col_expr(rooms::Column::Extremities, Expr::value(extremities))
+        .col_expr(rooms::Column::Depth, Expr::value(room.depth))
+        .col_expr(rooms::Column::OrderMin, Expr::value(room.order_min))
+        .col_expr(rooms::Column::OrderMax, Expr::value(room.order_max))
+        .filter(rooms::Column::RoomId.eq(room.room_id.as_str()))
+        .filter(rooms::Column::Tip.eq(expected))
+        .exec(tx.connection())
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+async fn write_event(
+    tx: &mut Tx,
+    room: &OwnedRoomId,
+    new: &NewEvent,
+) -> Result<Option<i64>, StoreError> {
+    let id = new.event.id().as_str().to_owned();
+    let position =
+        new.log.map(|kind| tx.append(Scope::Room(room), kind, Some(id.clone())));
+    if new.promoted {
+        promote(tx, &new.event, position).await?;
+    } else if new.event.status == EventStatus::Outlier {
+        tx.insert_later_if_new(event_row(&new.event, None));
+    } else {
+        tx.insert_later(event_row(&new.event, position));
+    }
+    if let Some(body) = &new.event.body {
+        let row = event_bodies::ActiveModel { event_id: Set(id.clone()), body: Set(body.to_vec()) };
+        tx.insert_later_if_new(row);
+    }
+    if let Some((parent, rel_type)) = &new.relation {
+        tx.insert_later_if_new(event_relations::ActiveModel {
+            child: Set(id),
+            parent: Set(parent.as_str().to_owned()),
+            rel_type: Set(rel_type.clone()),
+        });
+    }
+    Ok(position)
+}
+
+/// Gives an outlier its place in the graph.
+async fn promote(tx: &Tx, event: &Event, position: Option<i64>) -> Result<(), StoreError> {
+    events::Entity::update_many()
+        .col_expr(events::Column::RoomOrder, Expr::value(event.room_order))
+        .col_expr(events::Column::Position, Expr::value(position))
+        .col_expr(events::Column::StateBefore, Expr::value(event.state_before))
+        .col_expr(events::Column::StateAfter, Expr::value(event.state_after))
+        .col_expr(events::Column::Status, Expr::value(event.status as i16))
+        .filter(events::Column::EventId.eq(event.id().as_str()))
+        .exec(tx.connection())
+        .await?;
+    Ok(())
+}
+
+fn event_row(event: &Event, position: Option<i64>) -> events::ActiveModel {
+    let pdu = &event.pdu;
+    events::ActiveModel {
+        event_id: Set(pdu.event_id.as_str().to_owned()),
+        room_id: Set(pdu.room_id.as_str().to_owned()),
+        sender: Set(pdu.sender.as_str().to_owned()),
+        kind: Set(pdu.kind.to_string()),
+        state_key: Set(pdu.state_key.clone()),
+        origin_server_ts: Set(i64::from(pdu.origin_server_ts.get())),
+        received_ts: Set(event.received_ts),
+        depth: Set(i64::try_from(pdu.depth).unwrap_or(i64::MAX)),
+        room_order: Set(event.room_order),
+        position: Set(position),
+        state_before: Set(event.state_before),
+        state_after: Set(event.state_after),
+        status: Set(event.status as i16),
+        skeleton: Set(event.skeleton.to_vec()),
+        content_at: Set(event.content_at.and_then(|(at, _)| i32::try_from(at).ok())),
+        content_len: Set(event.content_at.and_then(|(_, len)| i32::try_from(len).ok())),
+        redacted_by: Set(event.redacted_by.as_ref().map(|id| id.as_str().to_owned())),
+        deadline: Set(event.deadline),
+    }
+}
+
+async fn write_membership(
+    tx: &mut Tx,
+    room: &OwnedRoomId,
+    member: &NewMembership,
+) -> Result<(), StoreError> {
+    let position = if member.is_local {
+        let reference = Some(room.as_str().to_owned());
+        tx.append(Scope::User(&member.user_id), LogKind::Membership, reference)
+    } else {
+        tx.head()
+    };
+    let Some(membership) = &member.membership else {
+        room_members::Entity::delete_by_id((
+            room.as_str().to_owned(),
+            member.user_id.as_str().to_owned(),
+        ))
+        .exec(tx.connection())
+        .await?;
+        return Ok(());
+    };
+    let row = room_members::ActiveModel {
+        room_id: Set(room.as_str().to_owned()),
+        user_id: Set(member.user_id.as_str().to_owned()),
+        membership: Set(membership.as_str().to_owned()),
+        event_id: Set(member.event_id.as_str().to_owned()),
+        position: Set(position),
+        is_local: Set(member.is_local),
+        forgotten: Set(false),
+        stripped_state: Set(member.stripped_state.clone()),
+    };
+    let update = OnConflict::columns([room_members::Column::RoomId, room_members::Column::UserId])
+        .update_columns([
+            room_members::Column::Membership,
+            room_members::Column::EventId,
+            room_members::Column::Position,
+            room_members::Column::Forgotten,
+            room_members::Column::StrippedState,
+        ])
+        .to_owned();
+    room_members::Entity::insert(row)
+        .on_conflict(update)
+        .exec_without_returning(tx.connection())
+        .await?;
+    Ok(())
+}
+
+fn transaction_row(transaction: &NewTransaction) -> transaction_ids::ActiveModel {
+    transaction_ids::ActiveModel {
+        user_id: Set(transaction.user_id.as_str().to_owned()),
+        device_id: Set(transaction.device_id.clone()),
+        txn_key: Set(transaction.key.clone()),
+        event_id: Set(transaction.event_id.as_str().to_owned()),
+        created_ts: Set(transaction.created_ts),
+    }
+}
+
+async fn remove_body(
+    tx: &Tx,
+    target: &OwnedEventId,
+    redaction: &OwnedEventId,
+) -> Result<(), StoreError> {
+    event_bodies::Entity::delete_by_id(target.as_str().to_owned()).exec(tx.connection()).await?;
+    event_relations::Entity::delete_by_id(target.as_str().to_owned())
+        .exec(tx.connection())
+        .await?;
+    events::Entity::update_many()
+        .col_expr(events::Column::RedactedBy, Expr::value(Some(redaction.as_str().to_owned())))
+        .filter(events::Column::EventId.eq(target.as_str()))
+        .filter(events::Column::RedactedBy.is_null())
+        .exec(tx.connection())
+        .await?;
+    Ok(())
+}

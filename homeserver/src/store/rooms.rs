@@ -1,0 +1,213 @@
+//! Rooms as last committed, and who is in them.
+//!
+//! Invariant: `room_members` is the projection of each room's current state on its members, and
+//! holds besides the invites and knocks of local users in rooms that this server is not in.
+
+use std::str::FromStr;
+
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId,
+    events::room::member::MembershipState,
+};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+
+use super::{
+    Store, StoreError,
+    entity::{missing_events, room_members, rooms, transaction_ids},
+    events::parse_ids,
+};
+
+/// A membership: `join`, `invite`, `leave`, `ban` or `knock`.
+pub type Membership = MembershipState;
+
+/// A room, as last committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRow {
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// Its room version.
+    pub version: RoomVersionId,
+    /// Moves with every accepted event.
+    pub tip: i64,
+    /// Moves only when the resolved current state changes.
+    pub state_revision: i64,
+    /// The current state, as a state group.
+    pub state_group: i64,
+    /// The forward extremities.
+    pub extremities: Vec<OwnedEventId>,
+    /// The greatest depth among them.
+    pub depth: i64,
+    /// The room order of the oldest event of the timeline.
+    pub order_min: i64,
+    /// The room order of the newest event of the timeline.
+    pub order_max: i64,
+}
+
+/// The current membership of one user in one room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipRow {
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// How they are related.
+    pub membership: Membership,
+    /// The event that says so.
+    pub event_id: OwnedEventId,
+    /// Its position in the log (of the user's scope, for a local user).
+    pub position: i64,
+    /// Whether the user is one of ours.
+    pub is_local: bool,
+    /// Whether the user has forgotten the room.
+    pub forgotten: bool,
+    /// For invites and knocks of rooms that we are not in: a JSON list of stripped state.
+    pub stripped_state: Option<String>,
+}
+
+impl TryFrom<rooms::Model> for RoomRow {
+    type Error = StoreError;
+
+    fn try_from(row: rooms::Model) -> Result<Self, StoreError> {
+        let corrupt = |column| StoreError::corrupt("rooms", column);
+        Ok(Self {
+            room_id: OwnedRoomId::try_from(row.room_id).map_err(|_| corrupt("room_id"))?,
+            version: RoomVersionId::try_from(row.version).map_err(|_| corrupt("version"))?,
+            tip: row.tip,
+            state_revision: row.state_revision,
+            state_group: row.state_group,
+            extremities: serde_json::from_str(&row.extremities)
+                .map_err(|_| corrupt("extremities"))?,
+            depth: row.depth,
+            order_min: row.order_min,
+            order_max: row.order_max,
+        })
+    }
+}
+
+impl TryFrom<room_members::Model> for MembershipRow {
+    type Error = StoreError;
+
+    fn try_from(row: room_members::Model) -> Result<Self, StoreError> {
+        let corrupt = |column| StoreError::corrupt("room_members", column);
+        Ok(Self {
+            room_id: OwnedRoomId::try_from(row.room_id).map_err(|_| corrupt("room_id"))?,
+            user_id: OwnedUserId::from_str(&row.user_id).map_err(|_| corrupt("user_id"))?,
+            membership: row.membership.as_str().into(),
+            event_id: OwnedEventId::try_from(row.event_id).map_err(|_| corrupt("event_id"))?,
+            position: row.position,
+            is_local: row.is_local,
+            forgotten: row.forgotten,
+            stripped_state: row.stripped_state,
+        })
+    }
+}
+
+impl Store {
+    /// A room's row.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] if it cannot be read.
+    pub async fn room(&self, room: &RoomId) -> Result<Option<RoomRow>, StoreError> {
+        let row = rooms::Entity::find_by_id(room.as_str()).one(self.reader()).await?;
+        row.map(RoomRow::try_from).transpose()
+    }
+
+    /// All members of a room, whatever their membership.
+    ///
+    /// # Errors
+    /// As [`Store::room`].
+    pub async fn members_of(&self, room: &RoomId) -> Result<Vec<MembershipRow>, StoreError> {
+        let rows = room_members::Entity::find()
+            .filter(room_members::Column::RoomId.eq(room.as_str()))
+            .all(self.reader())
+            .await?;
+        rows.into_iter().map(MembershipRow::try_from).collect()
+    }
+
+    /// All rooms that a user has anything to do with.
+    ///
+    /// # Errors
+    /// As [`Store::room`].
+    pub async fn memberships_of(&self, user: &UserId) -> Result<Vec<MembershipRow>, StoreError> {
+        let rows = room_members::Entity::find()
+            .filter(room_members::Column::UserId.eq(user.as_str()))
+            .all(self.reader())
+            .await?;
+        rows.into_iter().map(MembershipRow::try_from).collect()
+    }
+
+    /// The ids of all rooms in which somebody of this server is joined.
+    ///
+    /// # Errors
+    /// As [`Store::room`].
+    pub async fn rooms_joined_locally(&self) -> Result<Vec<OwnedRoomId>, StoreError> {
+        let ids: Vec<String> = room_members::Entity::find()
+            .select_only()
+            .column(room_members::Column::RoomId)
+            .distinct()
+            .filter(room_members::Column::IsLocal.eq(true))
+            .filter(room_members::Column::Membership.eq(Membership::Join.as_str()))
+            .into_tuple()
+            .all(self.reader())
+            .await?;
+        ids.into_iter()
+            .map(|id| {
+                OwnedRoomId::try_from(id).map_err(|_| StoreError::corrupt("room_members", "room_id"))
+            })
+            .collect()
+    }
+
+    /// The events that transactions of clients made: `(user, device, key)` to event id, for those
+    /// of `wanted` that were made.
+    ///
+    /// # Errors
+    /// As [`Store::room`].
+    pub async fn transactions(
+        &self,
+        wanted: &[(&UserId, &str, &str)],
+    ) -> Result<Vec<((String, String, String), OwnedEventId)>, StoreError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = transaction_ids::Entity::find()
+            .filter(transaction_ids::Column::TxnKey.is_in(wanted.iter().map(|(_, _, key)| *key)))
+            .all(self.reader())
+            .await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = OwnedEventId::try_from(row.event_id)
+                .map_err(|_| StoreError::corrupt("transaction_ids", "event_id"))?;
+            found.push(((row.user_id, row.device_id, row.txn_key), id));
+        }
+        Ok(found)
+    }
+
+    /// Events that the room's timeline refers to and that are not held: where its history goes on.
+    ///
+    /// # Errors
+    /// As [`Store::room`].
+    pub async fn missing_events(&self, room: &RoomId) -> Result<Vec<OwnedEventId>, StoreError> {
+        let ids: Vec<String> = missing_events::Entity::find()
+            .select_only()
+            .column(missing_events::Column::EventId)
+            .filter(missing_events::Column::RoomId.eq(room.as_str()))
+            .into_tuple()
+            .all(self.reader())
+            .await?;
+        parse_ids(ids)
+    }
+
+    /// One member's row.
+    ///
+    /// # Errors
+    /// As [`Store::room`].
+    pub async fn membership(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<MembershipRow>, StoreError> {
+        let key = (room.as_str().to_owned(), user.as_str().to_owned());
+        let row = room_members::Entity::find_by_id(key).one(self.reader()).await?;
+        row.map(MembershipRow::try_from).transpose()
+    }
+}

@@ -6,4 +6,5 @@
 
 pub mod decode;
 pub mod error;
+pub mod peer;
 pub mod route;

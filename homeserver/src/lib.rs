@@ -3,6 +3,7 @@
 //! Invariant: a module uses only those below it in this list (`tests/it/tidy.rs` checks it).
 
 pub mod app;
+pub mod listener;
 pub mod router;
 
 pub mod client;
@@ -16,3 +17,4 @@ pub mod config;
 pub mod key_files;
 
 pub mod clock;
+pub mod drain;

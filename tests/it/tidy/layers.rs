@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 8] = [
     &["rooms", "accounts", "media"],
     &["sync", "outbound"],
     &["store"],
-    &["config", "key_files", "clock"],
+    &["config", "key_files", "drain", "clock"],
 ];
 
 /// The folder whose modules have layers.

@@ -8,4 +8,5 @@
     reason = "a helper of a test fails the test by panicking"
 )]
 
+mod peers;
 mod tidy;

@@ -68,7 +68,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
                         "--no-deps",
                         "--document-private-items",
                     ])
-                    .env("RUSTDOCFLAGS", "-D warnings"),
+                    .env(
+                        "RUSTDOCFLAGS",
+                        "-D warnings -A rustdoc::private-intra-doc-links",
+                    ),
             )
         });
     }

@@ -10,15 +10,18 @@ use super::{
 
 /// The homeserver's modules, highest layer first. A new module gets its place here before it compiles into a test run.
 const LAYERS: [&[&str]; 8] = [
-    &["app", "listener", "cli"],
+    &["listener", "cli"],
     &["router"],
     &["client", "federation"],
-    &["http"],
+    &["http", "app"],
     &["rooms", "accounts", "media"],
     &["sync", "outbound"],
     &["store"],
     &["config", "key_files", "drain", "clock"],
 ];
+
+/// Holds every part, and is what handlers are given: its circle with the HTTP layers is meant, and no part may know it.
+const HOLDER: &str = "app";
 
 /// The folder whose modules have layers.
 const FOLDER: &str = "homeserver/src/";
@@ -60,7 +63,7 @@ fn check(sources: &[Source]) -> Vec<String> {
                         &format!("`{from}` lies below `{to}` and may not use it"),
                     ));
                 }
-                if to != from {
+                if to != from && to != HOLDER && from != HOLDER {
                     edges.entry(from.to_owned()).or_default().insert(to);
                 }
             }

@@ -1,0 +1,3 @@
+//! Stories with servers and clients that no one here wrote. `cargo xtask test` installs them.
+
+mod peers_among_themselves;

@@ -1,0 +1,258 @@
+//! A user with the plainest of clients: bare requests of the client-server API, without encryption.
+//!
+//! It works against any homeserver, so a story can put the same user on Passeur and on a foreign peer.
+
+use std::{fmt::Debug, time::Duration};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{Homeserver, MARKER};
+
+/// How long a story waits for something that must happen, on a machine busy with other tests.
+pub const WAIT_MAX: Duration = Duration::from_secs(90);
+
+/// How long one sync request may wait for news.
+const SYNC_TIMEOUT_MS: u64 = 10_000;
+
+/// The password of every test user.
+pub const PASSWORD: &str = "quetzal feathers are green";
+
+/// An answer that is no success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The error code (`errcode`), empty if the answer has none.
+    pub code: String,
+    /// The whole answer.
+    pub body: String,
+}
+
+/// A registered user with one device.
+#[derive(Debug)]
+pub struct User {
+    /// The user's id.
+    pub id: String,
+    /// The user's access token.
+    pub token: String,
+    /// The user's device.
+    pub device_id: String,
+    http: reqwest::Client,
+    base: String,
+    since: Option<String>,
+    seen: Vec<(String, Value)>,
+    sent: u64,
+}
+
+impl User {
+    /// Registers `name` (the marker is put before it) at a server with open registration.
+    pub async fn register(server: &impl Homeserver, name: &str) -> Self {
+        let body = json!({
+            "username": format!("{MARKER}_{name}"), "password": PASSWORD,
+            "auth": {"type": "m.login.dummy"},
+        });
+        let mut user = Self::nobody(server);
+        let answer = user.post("/v3/register", body).await;
+        user.be(&answer);
+        user
+    }
+
+    /// Logs an existing user in with a new device.
+    pub async fn login(server: &impl Homeserver, id: &str) -> Self {
+        let body = json!({
+            "type": "m.login.password", "password": PASSWORD,
+            "identifier": {"type": "m.id.user", "user": id},
+        });
+        let mut user = Self::nobody(server);
+        let answer = user.post("/v3/login", body).await;
+        user.be(&answer);
+        user
+    }
+
+    fn nobody(server: &impl Homeserver) -> Self {
+        Self {
+            id: String::new(),
+            token: String::new(),
+            device_id: String::new(),
+            http: server.http(),
+            base: server.client_url(),
+            since: None,
+            seen: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    fn be(&mut self, answer: &Value) {
+        self.id = text(answer, "user_id");
+        self.token = text(answer, "access_token");
+        self.device_id = text(answer, "device_id");
+    }
+
+    /// One request below `/_matrix/client`; its answer or refusal.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, Refusal> {
+        let mut request = self
+            .http
+            .request(method, format!("{}/_matrix/client{path}", self.base));
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        let answer = request.timeout(WAIT_MAX).send().await.expect("an answer");
+        let status = answer.status();
+        let body = answer.text().await.expect("the answer's body");
+        let json: Value = serde_json::from_str(&body).unwrap_or_default();
+        if status.is_success() {
+            return Ok(json);
+        }
+        let code = json["errcode"].as_str().unwrap_or_default().to_owned();
+        Err(Refusal {
+            status: status.as_u16(),
+            code,
+            body,
+        })
+    }
+
+    /// A GET that must succeed.
+    pub async fn get(&self, path: &str) -> Value {
+        succeeded(path, self.request(Method::GET, path, None).await)
+    }
+
+    /// A POST that must succeed.
+    pub async fn post(&self, path: &str, body: Value) -> Value {
+        succeeded(path, self.request(Method::POST, path, Some(body)).await)
+    }
+
+    /// A PUT that must succeed.
+    pub async fn put(&self, path: &str, body: Value) -> Value {
+        succeeded(path, self.request(Method::PUT, path, Some(body)).await)
+    }
+
+    /// Creates a room from the body of `createRoom`; its id.
+    pub async fn create_room(&self, body: Value) -> String {
+        text(&self.post("/v3/createRoom", body).await, "room_id")
+    }
+
+    /// Invites someone.
+    pub async fn invite(&self, room: &str, user: &str) {
+        self.post(
+            &format!("/v3/rooms/{}/invite", escape(room)),
+            json!({"user_id": user}),
+        )
+        .await;
+    }
+
+    /// Joins a room, through the server `via` if this user's own is not in it.
+    pub async fn join(&self, room: &str, via: &str) {
+        let via = escape(via);
+        self.post(
+            &format!("/v3/join/{}?via={via}&server_name={via}", escape(room)),
+            json!({}),
+        )
+        .await;
+    }
+
+    /// Sends a text; the event's id. The body should contain [`MARKER`].
+    pub async fn send_text(&mut self, room: &str, body: &str) -> String {
+        self.sent += 1;
+        let path = format!(
+            "/v3/rooms/{}/send/m.room.message/t{}",
+            escape(room),
+            self.sent
+        );
+        text(
+            &self
+                .put(&path, json!({"msgtype": "m.text", "body": body}))
+                .await,
+            "event_id",
+        )
+    }
+
+    /// One sync from where the last one ended; its answer.
+    pub async fn sync(&mut self) -> Value {
+        let path = match &self.since {
+            None => "/v3/sync?timeout=0".to_owned(),
+            Some(since) => format!("/v3/sync?timeout={SYNC_TIMEOUT_MS}&since={}", escape(since)),
+        };
+        let answer = self.get(&path).await;
+        self.since = Some(text(&answer, "next_batch"));
+        for (room, joined) in answer["rooms"]["join"].as_object().into_iter().flatten() {
+            for event in joined["timeline"]["events"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
+                self.seen.push((room.clone(), event.clone()));
+            }
+        }
+        answer
+    }
+
+    /// Syncs until an event of the room's timeline satisfies `wanted`, looking at those seen before first.
+    pub async fn wait_event(&mut self, room: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut looked = 0;
+        let search = async {
+            loop {
+                let fresh = self.seen[looked..].iter();
+                if let Some((_, event)) = fresh
+                    .clone()
+                    .find(|(at, event)| at == room && wanted(event))
+                {
+                    return event.clone();
+                }
+                looked = self.seen.len();
+                self.sync().await;
+            }
+        };
+        let found = tokio::time::timeout(WAIT_MAX, search).await;
+        found.expect("the awaited event did not come in time")
+    }
+
+    /// Syncs until a text message with this body comes.
+    pub async fn wait_text(&mut self, room: &str, body: &str) -> Value {
+        self.wait_event(room, |event| {
+            event["type"] == "m.room.message" && event["content"]["body"] == body
+        })
+        .await
+    }
+
+    /// Syncs until this user is invited to the room.
+    pub async fn wait_invite(&mut self, room: &str) {
+        let search = async { while self.sync().await["rooms"]["invite"].get(room).is_none() {} };
+        let found = tokio::time::timeout(WAIT_MAX, search).await;
+        found.expect("the invite did not come in time");
+    }
+}
+
+/// A part of a URL's path or query with everything escaped that could mean something else.
+pub fn escape(part: &str) -> String {
+    let mut escaped = String::new();
+    for byte in part.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+fn succeeded(path: &str, answer: Result<Value, impl Debug>) -> Value {
+    answer.unwrap_or_else(|refusal| panic!("{path}: {refusal:?}"))
+}
+
+fn text(answer: &Value, key: &str) -> String {
+    let value = answer[key].as_str();
+    value
+        .unwrap_or_else(|| panic!("no `{key}` in {answer}"))
+        .to_owned()
+}

@@ -20,7 +20,7 @@ use crate::{
     limits::{DEPTH_MAX, PDU_BYTES_MAX},
     pdu::{Pdu, room_id_of_create},
     reason::Reason,
-    signed::{Signed, check_format, event_id_of},
+    signed::{SignedPdu, check_format, event_id_of},
 };
 
 /// What a user wants to send.
@@ -98,7 +98,7 @@ pub fn build(
     rules: &RoomVersionRules,
     server_name: &ServerName,
     key_pair: &Ed25519KeyPair,
-) -> Result<Signed, BuildError> {
+) -> Result<SignedPdu, BuildError> {
     let mut object = unsigned_object(&template, &tip, rules)?;
     hash_and_sign_event(
         server_name.as_str(),
@@ -138,7 +138,7 @@ pub fn build(
         redacts: template.redacts,
         rejected: false,
     };
-    Ok(Signed::built(pdu, object, json))
+    Ok(SignedPdu::built(pdu, object, json))
 }
 
 /// The object before hashing.

@@ -1,6 +1,6 @@
 //! From the bytes of a peer to an event whose signatures hold: one type for each proof.
 //!
-//! Invariant: a [`WellFormed`] event obeys its room version's format and size; a [`Signed`] one carries, besides, every
+//! Invariant: a [`WellFormedPdu`] event obeys its room version's format and size; a [`SignedPdu`] one carries, besides, every
 //! signature that its room version wants, and the content that its hash covers (or none). Whoever holds one need not check
 //! again. Nothing says yet that the event is allowed: that is [`crate::check`].
 //!
@@ -63,13 +63,13 @@ impl RawPdu {
     }
 
     /// Check 1 on receipt: the format and the sizes of the room version. An event that fails is to be dropped.
-    pub fn check_format(self, rules: &RoomVersionRules) -> Result<WellFormed, Reason> {
+    pub fn check_format(self, rules: &RoomVersionRules) -> Result<WellFormedPdu, Reason> {
         let json = json::to_canonical_bytes(&self.0)
             .map_err(|error| Reason::new(FORMAT, error.to_string()))?;
         check_format(&self.0, json.len(), rules)?;
         let event_id = event_id_of(&self.0, rules)?;
         let pdu = Pdu::from_json(event_id, &json, rules)?;
-        Ok(WellFormed {
+        Ok(WellFormedPdu {
             pdu,
             object: self.0,
             json,
@@ -153,19 +153,19 @@ pub struct RequiredKeys {
 
 /// An event that passed check 1 on receipt.
 #[derive(Debug, Clone)]
-pub struct WellFormed {
+pub struct WellFormedPdu {
     pdu: Pdu,
     object: CanonicalJsonObject,
     json: Vec<u8>,
 }
 
-impl WellFormed {
+impl WellFormedPdu {
     /// What the event claims.
     pub fn pdu(&self) -> &Pdu {
         &self.pdu
     }
 
-    /// The servers and keys that [`WellFormed::verify`] wants. Fails where no key could help: drop the event then.
+    /// The servers and keys that [`WellFormedPdu::verify`] wants. Fails where no key could help: drop the event then.
     pub fn required_keys(&self, rules: &RoomVersionRules) -> Result<RequiredKeys, Reason> {
         let signatures = self
             .object
@@ -197,10 +197,14 @@ impl WellFormed {
     }
 
     /// Checks 2 and 3 on receipt: signatures (an event that fails is to be dropped) and content hash (an event that fails
-    /// goes on in its redacted form, see [`Signed::redacted_by_hash`]).
+    /// goes on in its redacted form, see [`SignedPdu::redacted_by_hash`]).
     ///
-    /// `keys` holds what [`WellFormed::required_keys`] asked for, without keys that were not valid at the time it names.
-    pub fn verify(self, keys: &PublicKeyMap, rules: &RoomVersionRules) -> Result<Signed, Reason> {
+    /// `keys` holds what [`WellFormedPdu::required_keys`] asked for, without keys that were not valid at the time it names.
+    pub fn verify(
+        self,
+        keys: &PublicKeyMap,
+        rules: &RoomVersionRules,
+    ) -> Result<SignedPdu, Reason> {
         let refuse = |detail: String| Reason::new(SIGNATURES, detail);
         let verified =
             verify_event(keys, &self.object, rules).map_err(|error| refuse(error.to_string()))?;
@@ -210,7 +214,7 @@ impl WellFormed {
             json,
         } = self;
         match verified {
-            Verified::All => Ok(Signed {
+            Verified::All => Ok(SignedPdu {
                 pdu: Arc::new(pdu),
                 object,
                 json,
@@ -222,7 +226,7 @@ impl WellFormed {
                 let json =
                     json::to_canonical_bytes(&object).map_err(|error| refuse(error.to_string()))?;
                 let pdu = Pdu::from_json(pdu.event_id, &json, rules)?;
-                Ok(Signed {
+                Ok(SignedPdu {
                     pdu: Arc::new(pdu),
                     object,
                     json,
@@ -235,14 +239,14 @@ impl WellFormed {
 
 /// An event that passed checks 1 to 3 on receipt, or that we built and signed.
 #[derive(Debug, Clone)]
-pub struct Signed {
+pub struct SignedPdu {
     pdu: Arc<Pdu>,
     object: CanonicalJsonObject,
     json: Vec<u8>,
     redacted_by_hash: bool,
 }
 
-impl Signed {
+impl SignedPdu {
     /// For [`crate::build`], which has just made all of these from each other.
     pub(crate) fn built(pdu: Pdu, object: CanonicalJsonObject, json: Vec<u8>) -> Self {
         Self {

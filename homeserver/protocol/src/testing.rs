@@ -18,7 +18,7 @@ use crate::{
     build::{EventTemplate, Tip, auth_types, build, depth_after},
     pdu::Pdu,
     resolve::StateMap,
-    signed::Signed,
+    signed::SignedPdu,
 };
 
 /// The room versions whose rules the design supports.
@@ -141,7 +141,7 @@ impl TestRoom {
         kind: &str,
         state_key: Option<&str>,
         content: JsonValue,
-    ) -> Signed {
+    ) -> SignedPdu {
         self.now_ms += 1;
         let template = EventTemplate {
             room_id: self.room_id.clone(),

@@ -26,7 +26,7 @@ fn tip() -> Tip {
     }
 }
 
-fn built(template: EventTemplate, rules: &RoomVersionRules) -> Result<Signed, BuildError> {
+fn built(template: EventTemplate, rules: &RoomVersionRules) -> Result<SignedPdu, BuildError> {
     build(
         template,
         tip(),

@@ -8,7 +8,7 @@ use super::*;
 use crate::testing::{ALICE, ALL_RULES, BOB, TestRoom, key_pair, public_keys};
 
 /// A message of Alice in a room of these rules.
-fn message(rules: &RoomVersionRules) -> Signed {
+fn message(rules: &RoomVersionRules) -> SignedPdu {
     let (mut room, state) = TestRoom::with_bob(rules.clone());
     room.build(
         &state,
@@ -19,7 +19,7 @@ fn message(rules: &RoomVersionRules) -> Signed {
     )
 }
 
-fn receive(object: CanonicalJsonObject, rules: &RoomVersionRules) -> Result<Signed, Reason> {
+fn receive(object: CanonicalJsonObject, rules: &RoomVersionRules) -> Result<SignedPdu, Reason> {
     RawPdu::from_object(object)
         .check_format(rules)?
         .verify(&public_keys(&["one.example", "two.example"]), rules)

@@ -6,19 +6,28 @@
 //!
 //! Reading order: [`limits`] and [`json`] (what may come in), [`versions`] (the rules of a room), [`pdu`] and [`signed`]
 //! (what an event is, and the proof it carries), [`build`] and [`check`] (making and judging events), [`resolve`]
-//! (the state of a room after a fork), [`skeleton`] (how an event is stored so that its content can die).
+//! (the state of a room after a fork), [`skeleton`] (how an event is stored so that its content can die), [`expiry`] (when
+//! it dies), [`visibility`] and [`push`] (who sees it, who is notified), [`destination`] (how a peer gets it), [`x_matrix`]
+//! and [`server_acl`] (which peer may speak).
 //!
 //! Specification: <https://spec.matrix.org/v1.19/server-server-api/>.
 
 pub mod build;
 pub mod check;
+pub mod destination;
+pub mod expiry;
+pub mod glob;
 pub mod json;
 pub mod limits;
 pub mod pdu;
+pub mod push;
 pub mod reason;
 pub mod resolve;
+pub mod server_acl;
 pub mod signed;
 pub mod skeleton;
 #[cfg(test)]
 mod testing;
 pub mod versions;
+pub mod visibility;
+pub mod x_matrix;

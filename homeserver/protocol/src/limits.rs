@@ -62,6 +62,31 @@ pub const RESOLVE_EVENTS_MAX: usize = 200_000;
 /// Most forks that are resolved against each other at once.
 pub const STATE_SETS_MAX: usize = PREV_EVENTS_MAX;
 
+/// Most characters, besides `*`, of a glob pattern that can match: no identifier that one is held against is longer.
+pub const GLOB_CHARS_MAX: usize = 255;
+
+/// Most push rules of one user. The specification sets no bound.
+pub const PUSH_RULES_MAX: usize = 1_000;
+
+/// Most conditions of one push rule. The specification sets no bound.
+pub const PUSH_CONDITIONS_PER_RULE_MAX: usize = 32;
+
+/// Longest `Authorization` header of a server that is read, in bytes.
+pub const X_MATRIX_BYTES_MAX: usize = 2_048;
+
+/// Most parameters of that header, unknown ones included.
+pub const X_MATRIX_PARAMETERS_MAX: usize = 16;
+
+/// The first pause after a failed delivery to a server, in milliseconds; doubled after each further failure.
+pub const BACK_OFF_MS_MIN: u64 = 2_000;
+
+/// The longest pause between two attempts at a server, in milliseconds.
+pub const BACK_OFF_MS_MAX: u64 = 3_600_000;
+
+/// How long a server must have failed before it is sent one newest event for each room instead of all, in milliseconds.
+pub const CATCH_UP_AFTER_MS: u64 = 3_600_000;
+
+const _: () = assert!(BACK_OFF_MS_MIN < BACK_OFF_MS_MAX, "pauses grow");
 const _: () = assert!(
     JSON_DEPTH_MAX + 20 < JSON_DEPTH_PARSER_MAX,
     "a served event must stay parseable"

@@ -4,7 +4,13 @@
 //! Invariant: whoever holds a [`decode::Ruma`] has a well-formed request of bounded size; nothing
 //! about the wire is decided below this layer.
 
+pub mod cors;
 pub mod decode;
+pub mod edge;
 pub mod error;
+pub mod log;
+pub mod metrics;
+pub mod observe;
 pub mod peer;
+pub mod rate_limit;
 pub mod route;

@@ -1,0 +1,170 @@
+//! Counters for the operator, in the text format of Prometheus.
+//!
+//! Invariant: labels are route templates, methods, status codes and names of classes, so their number is bounded by the program, and
+//! no number tells of one user.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, extract::State, routing::get};
+use http::header;
+
+use super::rate_limit::RateLimiter;
+use crate::config::RateClass;
+
+/// The format's name.
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Size of a page of memory, in bytes, on the machines that this runs on.
+const PAGE_BYTES: u64 = 4096;
+
+/// Counters since the start of the process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Answered requests, by route, then by method and status.
+    requests: Mutex<BTreeMap<String, BTreeMap<(&'static str, u16), Requests>>>,
+    /// Requests being answered.
+    in_flight: AtomicU64,
+}
+
+/// Requests of one kind.
+#[derive(Debug, Default, Clone, Copy)]
+struct Requests {
+    /// How many.
+    count: u64,
+    /// How long they took in all.
+    took: Duration,
+}
+
+/// A request that is being answered, as long as this lives.
+#[derive(Debug)]
+pub struct InFlight<'a>(&'a AtomicU64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    /// Counts a request as being answered.
+    pub fn enter(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(&self.in_flight)
+    }
+
+    /// Counts an answered request.
+    pub fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only the first request of a route pays for its name.
+        if !requests.contains_key(route) {
+            requests.insert(route.to_owned(), BTreeMap::new());
+        }
+        if let Some(of_route) = requests.get_mut(route) {
+            let counted = of_route.entry((method, status)).or_default();
+            counted.count += 1;
+            counted.took += took;
+        }
+    }
+
+    /// All counters as text.
+    ///
+    /// # Errors
+    /// None in truth: writing to a string does not fail.
+    fn write(&self, limiter: &RateLimiter, out: &mut String) -> fmt::Result {
+        let requests = self
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let series = || {
+            requests.iter().flat_map(|(route, kinds)| {
+                kinds
+                    .iter()
+                    .map(move |(kind, counted)| (route, kind, counted))
+            })
+        };
+        writeln!(
+            out,
+            "# HELP passeur_requests_total Requests answered.\n# TYPE passeur_requests_total counter"
+        )?;
+        for (route, (method, status), counted) in series() {
+            let count = counted.count;
+            writeln!(
+                out,
+                "passeur_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} {count}"
+            )?;
+        }
+        writeln!(
+            out,
+            "# HELP passeur_request_seconds_total Time taken to answer.\n# TYPE passeur_request_seconds_total counter"
+        )?;
+        for (route, (method, status), counted) in series() {
+            let seconds = counted.took.as_secs_f64();
+            writeln!(
+                out,
+                "passeur_request_seconds_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} {seconds}"
+            )?;
+        }
+        writeln!(
+            out,
+            "# HELP passeur_requests_in_flight Requests being answered.\n# TYPE passeur_requests_in_flight gauge"
+        )?;
+        writeln!(
+            out,
+            "passeur_requests_in_flight {}",
+            self.in_flight.load(Ordering::Relaxed)
+        )?;
+        writeln!(
+            out,
+            "# HELP passeur_rate_limited_total Requests refused as too many.\n# TYPE passeur_rate_limited_total counter"
+        )?;
+        for class in RateClass::ALL {
+            writeln!(
+                out,
+                "passeur_rate_limited_total{{class=\"{}\"}} {}",
+                class.name(),
+                limiter.refused(class)
+            )?;
+        }
+        if let Some(bytes) = resident_bytes() {
+            writeln!(
+                out,
+                "# HELP process_resident_memory_bytes Memory in use.\n# TYPE process_resident_memory_bytes gauge"
+            )?;
+            writeln!(out, "process_resident_memory_bytes {bytes}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Memory of this process that is resident, where the system tells.
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    statm
+        .split(' ')
+        .nth(1)?
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(PAGE_BYTES)
+}
+
+/// `GET /metrics`.
+pub fn router(metrics: Arc<Metrics>, limiter: Arc<RateLimiter>) -> Router {
+    let answer = async |State((metrics, limiter)): State<(Arc<Metrics>, Arc<RateLimiter>)>| {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = metrics.write(&limiter, &mut text);
+        ([(header::CONTENT_TYPE, CONTENT_TYPE)], text)
+    };
+    Router::new()
+        .route("/metrics", get(answer))
+        .with_state((metrics, limiter))
+}

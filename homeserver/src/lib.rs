@@ -11,6 +11,8 @@ pub mod federation;
 
 pub mod http;
 
+pub mod rooms;
+
 pub mod store;
 
 pub mod config;

@@ -28,7 +28,7 @@ mod tx;
 mod writer;
 
 pub use self::{
-    append::{Moved, NewEvent, NewMembership, NewTransaction, RoomAppend},
+    append::{Moved, NewEvent, NewMembership, NewTransaction, OnDisk, RoomAppend},
     connect::{Engine, StoreOptions},
     error::StoreError,
     events::{Direction, Event, EventStatus},

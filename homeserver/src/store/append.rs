@@ -63,9 +63,14 @@ pub struct NewTransaction {
     pub created_ts: i64,
 }
 
+/// Brings caches up to date with the positions that the events were given.
+pub type OnDisk = Box<dyn Fn(&[Option<i64>]) + Send + Sync>;
+
 /// Everything that one append writes.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct RoomAppend {
+    /// Called once it is on disk, before anybody is told.
+    pub on_disk: Option<OnDisk>,
     /// The room.
     pub room_id: Option<OwnedRoomId>,
     /// The room's new row; `None` if only outliers or memberships are written.
@@ -88,6 +93,12 @@ pub struct RoomAppend {
     pub missing: Vec<OwnedEventId>,
     /// Events that are no longer missing.
     pub found: Vec<OwnedEventId>,
+}
+
+impl std::fmt::Debug for RoomAppend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RoomAppend").field("events", &self.events.len()).finish_non_exhaustive()
+    }
 }
 
 /// The room has moved since the append was made: build it again.
@@ -127,6 +138,12 @@ impl Change for RoomAppend {
         }
         self.note_missing(tx, room_id).await?;
         Ok(Ok(positions))
+    }
+
+    fn committed(&self, output: &Self::Output) {
+        if let (Some(on_disk), Ok(positions)) = (&self.on_disk, output) {
+            on_disk(positions);
+        }
     }
 }
 
@@ -253,6 +270,8 @@ fn event_row(event: &Event, position: Option<i64>) -> events::ActiveModel {
         content_len: Set(event.content_at.and_then(|(_, len)| i32::try_from(len).ok())),
         redacted_by: Set(event.redacted_by.as_ref().map(|id| id.as_str().to_owned())),
         deadline: Set(event.deadline),
+        destroy_at: Set(event.destroy_at),
+        expiry_class: Set(event.expiry_class),
     }
 }
 

@@ -76,8 +76,13 @@ pub struct Event {
     pub body: Option<Arc<[u8]>>,
     /// The redaction that removed the body.
     pub redacted_by: Option<OwnedEventId>,
-    /// When the body must be gone, in ms since the epoch.
+    /// From when it is shown without its body, in ms since the epoch.
     pub deadline: Option<i64>,
+    /// When its body is destroyed, in ms since the epoch: at the deadline, or later if a later
+    /// policy shortened it.
+    pub destroy_at: Option<i64>,
+    /// Its lifetime class, in ms.
+    pub expiry_class: Option<i64>,
 }
 
 impl Event {
@@ -326,5 +331,7 @@ fn from_row(
         body: body.map(Into::into),
         redacted_by,
         deadline: row.deadline,
+        destroy_at: row.destroy_at,
+        expiry_class: row.expiry_class,
     })
 }

@@ -60,7 +60,7 @@ impl Heads {
     }
 
     /// The mark to take before asking the database for a scope, and to give to `learn`.
-    pub(super) fn mark(&self) -> i64 {
+    pub fn mark(&self) -> i64 {
         *self
             .remembered
             .lock()

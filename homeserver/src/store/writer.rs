@@ -32,6 +32,10 @@ pub trait Change: Send + Sync + 'static {
 
     /// Writes the change. It may be called again after a rollback, so it must not consume itself.
     fn apply(&self, tx: &mut Tx) -> impl Future<Output = Result<Self::Output, StoreError>> + Send;
+
+    /// Called once the change is on disk and before anybody is told of it: the place to bring
+    /// caches up to date. It runs on the writer's task and must be short.
+    fn committed(&self, _output: &Self::Output) {}
 }
 
 /// A change that is on disk.
@@ -57,6 +61,7 @@ type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send +
 /// A change of any type, with the one who waits for it.
 trait Waiting: Send + Sync {
     fn apply<'a>(&'a mut self, tx: &'a mut Tx) -> Applying<'a>;
+    fn committed(&mut self);
     fn answer(self: Box<Self>, outcome: Result<i64, StoreError>);
 }
 
@@ -75,6 +80,12 @@ impl<C: Change> Waiting for Job<C> {
             }
             Ok(())
         })
+    }
+
+    fn committed(&mut self) {
+        if let Ok(Some(output)) = self.output.get_mut() {
+            self.change.committed(output);
+        }
     }
 
     fn answer(self: Box<Self>, outcome: Result<i64, StoreError>) {
@@ -193,7 +204,10 @@ impl Task {
         }
     }
 
-    fn answer(&self, batch: Batch, published: &Published) {
+    fn answer(&self, mut batch: Batch, published: &Published) {
+        for job in &mut batch {
+            job.committed();
+        }
         self.heads.publish(published);
         for job in batch {
             job.answer(Ok(published.head));

@@ -65,6 +65,8 @@ fn events() -> TableCreateStatement {
         .col(integer_null(Events::ContentLen))
         .col(string_null(Events::RedactedBy))
         .col(big_integer_null(Events::Deadline))
+        .col(big_integer_null(Events::DestroyAt))
+        .col(big_integer_null(Events::ExpiryClass))
         .to_owned()
 }
 
@@ -195,7 +197,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
             Events::Table,
             [Events::RoomId, Events::RoomOrder],
         ),
-        index("events_deadline", Events::Table, [Events::Deadline]),
+        index("events_destroy_at", Events::Table, [Events::DestroyAt]),
         index(
             "event_relations_parent",
             EventRelations::Table,
@@ -255,6 +257,8 @@ enum Events {
     ContentLen,
     RedactedBy,
     Deadline,
+    DestroyAt,
+    ExpiryClass,
 }
 
 #[derive(DeriveIden)]

@@ -41,8 +41,12 @@ pub struct Model {
     pub content_len: Option<i32>,
     /// The redaction that removed its body.
     pub redacted_by: Option<String>,
-    /// When its body must be gone, in ms since the epoch.
+    /// From when it is shown without its body, in ms since the epoch.
     pub deadline: Option<i64>,
+    /// When its body is destroyed, in ms since the epoch: at the deadline, or later if a later policy shortened it.
+    pub destroy_at: Option<i64>,
+    /// Its lifetime class, in ms.
+    pub expiry_class: Option<i64>,
 }
 
 /// No relations: rows are found by key.

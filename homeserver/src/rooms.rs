@@ -1,0 +1,206 @@
+//! Rooms: the async shell around the protocol crate.
+//!
+//! Invariant: a room changes only through its queue ([`queue`]), one append at a time, checked
+//! against the room's tip; no lock is held over I/O. Caches hold what was committed, or nothing.
+
+use std::{collections::HashMap, sync::Arc};
+
+use quick_cache::sync::Cache;
+use ruma::{
+    OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, events::StateEventType,
+    signatures::Ed25519KeyPair,
+};
+
+use crate::{
+    clock::{Clock, Rng},
+    store::{Event, MembershipRow, Store, StoreError},
+};
+
+mod chain;
+mod create;
+mod local;
+mod power;
+mod queue;
+mod send;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    create::{CreateError, InitialState, NewRoom, Preset},
+    local::{MembershipChange, Profile},
+    send::{Draft, SendError, Transaction},
+    snapshot::{Member, Members, Snapshot},
+};
+
+/// How many rooms' snapshots are kept in memory.
+const SNAPSHOTS_MAX: usize = 5_000;
+/// How many users' lists of rooms are kept in memory.
+const USERS_MAX: usize = 20_000;
+/// How often a room is read again if it changes meanwhile.
+const READ_TRIES_MAX: usize = 8;
+
+/// What rooms are built on.
+#[derive(Clone, Debug)]
+pub struct RoomsContext {
+    /// The database.
+    pub store: Arc<Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// Our own name.
+    pub server_name: OwnedServerName,
+    /// The key that signs our events.
+    pub key_pair: Arc<Ed25519KeyPair>,
+}
+
+/// All rooms of a local user: the membership in each.
+pub type UserRooms = HashMap<OwnedRoomId, MembershipRow>;
+
+/// The rooms of this server.
+pub struct Rooms {
+    context: RoomsContext,
+    snapshots: Arc<Cache<OwnedRoomId, Arc<Snapshot>>>,
+    user_rooms: Arc<Cache<OwnedUserId, Arc<UserRooms>>>,
+    queues: queue::Queues,
+}
+
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rooms").finish_non_exhaustive()
+    }
+}
+
+impl Rooms {
+    /// The rooms in a database.
+    pub fn new(context: RoomsContext) -> Arc<Self> {
+        Arc::new(Self {
+            context,
+            snapshots: Arc::new(Cache::new(SNAPSHOTS_MAX)),
+            user_rooms: Arc::new(Cache::new(USERS_MAX)),
+            queues: queue::Queues::default(),
+        })
+    }
+
+    /// Our own name.
+    pub fn server_name(&self) -> &OwnedServerName {
+        &self.context.server_name
+    }
+
+    /// Whether a user is one of ours.
+    pub fn is_local(&self, user: &UserId) -> bool {
+        user.server_name() == self.context.server_name
+    }
+
+    /// A room as last committed, if this server has ever been in it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn snapshot(&self, room: &RoomId) -> Result<Option<Arc<Snapshot>>, StoreError> {
+        if let Some(snapshot) = self.snapshots.get(room) {
+            return Ok(Some(snapshot));
+        }
+        let store = &self.context.store;
+        for _ in 0..READ_TRIES_MAX {
+            let mark = store.heads().mark();
+            let Some(row) = store.room(room).await? else { return Ok(None) };
+            let path = store.state_path(row.state_group).await?;
+            let state = store.state_at(row.state_group).await?;
+            let members = store.members_of(room).await?;
+            // The statements are not one transaction: all is well only if the room stood still.
+            if store.room(room).await?.as_ref() != Some(&row) {
+                continue;
+            }
+            let snapshot = Arc::new(Snapshot::new(row, state, path, members)?);
+            if store.heads().mark() == mark {
+                self.snapshots.insert(room.to_owned(), Arc::clone(&snapshot));
+                // A commit that came between the check and the insertion has put a newer one.
+                if store.heads().mark() != mark {
+                    self.snapshots.remove(room);
+                }
+            }
+            return Ok(Some(snapshot));
+        }
+        Err(StoreError::corrupt("rooms", "tip"))
+    }
+
+    /// The current state event at a place.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn state_event(
+        &self,
+        snapshot: &Snapshot,
+        kind: &StateEventType,
+        state_key: &str,
+    ) -> Result<Option<Arc<Event>>, StoreError> {
+        match snapshot.state_id(kind, state_key) {
+            Some(id) => self.context.store.event(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// All rooms that a local user has anything to do with.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn memberships(&self, user: &UserId) -> Result<Arc<UserRooms>, StoreError> {
+        if let Some(rooms) = self.user_rooms.get(user) {
+            return Ok(rooms);
+        }
+        let store = &self.context.store;
+        let mark = store.heads().mark();
+        let rows = store.memberships_of(user).await?;
+        let rooms: UserRooms = rows.into_iter().map(|row| (row.room_id.clone(), row)).collect();
+        let rooms = Arc::new(rooms);
+        if store.heads().mark() == mark {
+            self.user_rooms.insert(user.to_owned(), Arc::clone(&rooms));
+            if store.heads().mark() != mark {
+                self.user_rooms.remove(user);
+            }
+        }
+        Ok(rooms)
+    }
+
+    /// Forgets what is remembered of a user's rooms, after a change to a row that the queue did
+    /// not make.
+    pub fn forget_memberships(&self, user: &UserId) {
+        self.user_rooms.remove(user);
+    }
+
+    /// Whether two users are joined to a common room, at least one of them being ours.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn shares_room(&self, ours: &UserId, other: &UserId) -> Result<bool, StoreError> {
+        for (room, membership) in self.memberships(ours).await?.iter() {
+            if membership.membership == crate::store::Membership::Join
+                && let Some(snapshot) = self.snapshot(room).await?
+                && snapshot.members.is_joined(other)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Everyone who is joined to a room that this local user is joined to, the user included.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn users_sharing_with(
+        &self,
+        ours: &UserId,
+    ) -> Result<std::collections::BTreeSet<OwnedUserId>, StoreError> {
+        let mut users = std::collections::BTreeSet::from([ours.to_owned()]);
+        for (room, membership) in self.memberships(ours).await?.iter() {
+            if membership.membership == crate::store::Membership::Join
+                && let Some(snapshot) = self.snapshot(room).await?
+            {
+                users.extend(snapshot.members.joined().map(|(user, _)| user.clone()));
+            }
+        }
+        Ok(users)
+    }
+}

@@ -1,0 +1,418 @@
+//! A chain of events on a room as last committed: built, checked and ready for the writer.
+//!
+//! Invariant: a chain performs no write and waits for no peer; what it reads is stored events and
+//! states. It stands for exactly one tip: if the room has moved, it is thrown away and built again.
+
+use std::{collections::HashMap, sync::Arc};
+
+use passeur_protocol::{
+    build::{self, EventTemplate, Tip, auth_types},
+    check, expiry,
+    limits::PREV_EVENTS_SENT_MAX,
+    pdu::Pdu,
+    signed::Signed,
+};
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomVersionId, UInt, events::TimelineEventType,
+    room_version_rules::RoomVersionRules,
+};
+
+use super::{Draft, Members, RoomsContext, SendError, Snapshot, power};
+use crate::store::{
+    Event, EventStatus, LogKind, Membership, NewEvent, NewMembership, NewTransaction, RoomAppend,
+    RoomRow, RoomStateMap, StateChange, StateGroup, StoreError, apply,
+};
+
+/// A chain under construction.
+pub(super) struct Chain<'a> {
+    pub(super) context: &'a RoomsContext,
+    pub(super) rules: &'static RoomVersionRules,
+    /// The room as it will be; its `room_id` is `None` until a room of version 12 has its create
+    /// event.
+    pub(super) room: Option<RoomRow>,
+    pub(super) version: RoomVersionId,
+    pub(super) state: RoomStateMap,
+    pub(super) path: Vec<Arc<StateGroup>>,
+    pub(super) members: Members,
+    pub(super) append: RoomAppend,
+    pub(super) built: HashMap<OwnedEventId, Arc<Event>>,
+    /// Every state that the chain made, for the cache.
+    pub(super) states: Vec<(Arc<StateGroup>, RoomStateMap)>,
+}
+
+impl<'a> Chain<'a> {
+    /// A chain on a room that exists.
+    pub(super) fn on(context: &'a RoomsContext, snapshot: &Snapshot) -> Self {
+        let append = RoomAppend { expected_tip: Some(snapshot.tip), ..RoomAppend::default() };
+        Self {
+            context,
+            rules: snapshot.rules,
+            room: Some(snapshot.row.clone()),
+            version: snapshot.version.clone(),
+            state: snapshot.state.clone(),
+            path: snapshot.path.clone(),
+            members: snapshot.members.clone(),
+            append,
+            built: HashMap::new(),
+            states: Vec::new(),
+        }
+    }
+
+    /// A chain that begins a room.
+    pub(super) fn new_room(
+        context: &'a RoomsContext,
+        version: RoomVersionId,
+        rules: &'static RoomVersionRules,
+    ) -> Self {
+        Self {
+            context,
+            rules,
+            room: None,
+            version,
+            state: RoomStateMap::default(),
+            path: Vec::new(),
+            members: Members::default(),
+            append: RoomAppend::default(),
+            built: HashMap::new(),
+            states: Vec::new(),
+        }
+    }
+
+    /// Builds a local user's event on the chain, checks it and takes it in.
+    pub(super) async fn add_local(&mut self, draft: &Draft) -> Result<OwnedEventId, SendError> {
+        let signed = self.build(draft).await?;
+        self.authorise(signed.pdu()).await?;
+        let redacted = match &draft.redacts {
+            Some(target) => Some(self.redactable(signed.pdu(), target).await?),
+            None => None,
+        };
+        let id = signed.pdu().event_id.clone();
+        self.take(&signed, LogKind::OwedEvent).await?;
+        if let Some(target) = redacted {
+            self.append.redactions.push((target, id.clone()));
+        }
+        if let Some(transaction) = &draft.transaction {
+            self.append.transactions.push(NewTransaction {
+                user_id: draft.sender.clone(),
+                device_id: transaction.device_id.clone(),
+                key: transaction.key.clone(),
+                event_id: id.clone(),
+                created_ts: self.context.clock.now_ms(),
+            });
+        }
+        Ok(id)
+    }
+
+    async fn build(&self, draft: &Draft) -> Result<Signed, SendError> {
+        let auth = auth_types(
+            &draft.kind,
+            &draft.sender,
+            draft.state_key.as_deref(),
+            &draft.content,
+            self.rules,
+        )
+        .map_err(|reason| SendError::Malformed(reason.detail().to_owned()))?;
+        let auth_events = auth.iter().filter_map(|place| self.state.get(place).cloned()).collect();
+        let timestamp = draft.timestamp_ms.unwrap_or_else(|| self.context.clock.now_ms());
+        let (prev_events, depth) = match &self.room {
+            Some(room) => (self.predecessors(room).await?, room.depth.saturating_add(1)),
+            None => (Vec::new(), 1),
+        };
+        let is_v12_create = draft.kind == TimelineEventType::RoomCreate
+            && self.rules.authorization.room_create_event_id_as_room_id;
+        let template = EventTemplate {
+            room_id: (!is_v12_create).then(|| draft.room_id.clone()),
+            sender: draft.sender.clone(),
+            kind: draft.kind.clone(),
+            state_key: draft.state_key.clone(),
+            content: draft.content.clone(),
+            redacts: draft.redacts.clone(),
+            origin_server_ts: timestamp_of(timestamp),
+        };
+        let tip = Tip { prev_events, auth_events, depth: u64::try_from(depth).unwrap_or(1) };
+        let context = self.context;
+        Ok(build::build(template, tip, self.rules, &context.server_name, &context.key_pair)?)
+    }
+
+    /// The predecessors of the next event: all extremities, or the deepest if there are many.
+    async fn predecessors(&self, room: &RoomRow) -> Result<Vec<OwnedEventId>, StoreError> {
+        if room.extremities.len() <= PREV_EVENTS_SENT_MAX {
+            return Ok(room.extremities.clone());
+        }
+        let mut events = self.context.store.events(&room.extremities).await?;
+        events.sort_by_key(|event| std::cmp::Reverse(event.pdu.depth));
+        let deepest = events.iter().take(PREV_EVENTS_SENT_MAX);
+        Ok(deepest.map(|event| event.pdu.event_id.clone()).collect())
+    }
+
+    /// An event of the chain, or a stored one.
+    pub(super) async fn events(
+        &self,
+        ids: &[OwnedEventId],
+    ) -> Result<HashMap<OwnedEventId, Arc<Pdu>>, StoreError> {
+        let mut found = HashMap::with_capacity(ids.len());
+        let mut wanted = Vec::new();
+        for id in ids {
+            match self.built.get(id) {
+                Some(event) => {
+                    found.insert(id.clone(), Arc::clone(&event.pdu));
+                }
+                None => wanted.push(id.clone()),
+            }
+        }
+        for event in self.context.store.events(&wanted).await? {
+            found.insert(event.id().to_owned(), Arc::clone(&event.pdu));
+        }
+        Ok(found)
+    }
+
+    /// Checks an event of ours. Its auth events are taken from the current state, so that one
+    /// check stands for all three of the specification.
+    async fn authorise(&self, pdu: &Pdu) -> Result<(), SendError> {
+        let malformed = |reason: passeur_protocol::reason::Reason| {
+            SendError::Malformed(reason.detail().to_owned())
+        };
+        let wanted = check::needs(pdu, self.rules).map_err(malformed)?.events;
+        let found = self.events(&wanted).await?;
+        match check::check_auth_events(pdu, self.rules, |id: &EventId| found.get(id).cloned()) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(SendError::Forbidden(reason.detail().to_owned())),
+            Err(_) => Err(StoreError::corrupt("events", "event_id").into()),
+        }
+    }
+
+    /// The target of a redaction of ours, if it may be redacted.
+    async fn redactable(
+        &self,
+        redaction: &Pdu,
+        target: &EventId,
+    ) -> Result<OwnedEventId, SendError> {
+        let found = self.context.store.event(target).await?;
+        let found = found.filter(|event| event.pdu.room_id == redaction.room_id);
+        let target = found.ok_or(SendError::UnknownEvent)?;
+        if self.redaction_applies(redaction, &target.pdu).await? {
+            Ok(target.id().to_owned())
+        } else {
+            Err(SendError::Forbidden("not enough power to redact this event".to_owned()))
+        }
+    }
+
+    /// Whether a redaction removes its target: same domain, or the power to redact.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>
+    pub(super) async fn redaction_applies(
+        &self,
+        redaction: &Pdu,
+        target: &Pdu,
+    ) -> Result<bool, StoreError> {
+        if redaction.sender.server_name() == target.sender.server_name() {
+            return Ok(true);
+        }
+        let create = self.state_pdu("m.room.create").await?;
+        let levels = self.state_pdu("m.room.power_levels").await?;
+        Ok(power::may_redact(&redaction.sender, create, levels, self.rules))
+    }
+
+    /// The current state event of a type with an empty state key.
+    async fn state_pdu(&self, kind: &str) -> Result<Option<Arc<Pdu>>, StoreError> {
+        let Some(id) = self.state.get(&(kind.into(), String::new())) else { return Ok(None) };
+        Ok(self.events(std::slice::from_ref(id)).await?.remove(id))
+    }
+
+    /// Takes a checked event in: the room's row, its state and members move on.
+    pub(super) async fn take(&mut self, signed: &Signed, log: LogKind) -> Result<(), SendError> {
+        let pdu = Arc::clone(signed.pdu());
+        let room = self.room.clone().unwrap_or_else(|| empty_row(&pdu, &self.version));
+        let state_before = (room.tip > 0).then_some(room.state_group);
+        let state_after = match pdu.state_place() {
+            Some((kind, key)) => {
+                let change = StateChange(kind, key, Some(pdu.event_id.clone()));
+                Some(self.change_state(vec![change]))
+            }
+            None => state_before,
+        };
+        let event = self.new_event(signed, &room, state_before, state_after).await?;
+        self.room = Some(RoomRow {
+            tip: room.tip + 1,
+            state_revision: room.state_revision + i64::from(pdu.is_state()),
+            state_group: state_after.unwrap_or(room.state_group),
+            extremities: vec![pdu.event_id.clone()],
+            depth: i64::try_from(pdu.depth).unwrap_or(i64::MAX),
+            order_max: room.order_max + 1,
+            ..room
+        });
+        self.append.room_id = Some(pdu.room_id.clone());
+        self.note_member(&pdu);
+        self.built.insert(pdu.event_id.clone(), Arc::new(event.clone()));
+        let relation = relation_of(&pdu);
+        self.append.events.push(NewEvent { event, log: Some(log), relation, promoted: false });
+        Ok(())
+    }
+
+    async fn new_event(
+        &self,
+        signed: &Signed,
+        room: &RoomRow,
+        state_before: Option<i64>,
+        state_after: Option<i64>,
+    ) -> Result<Event, SendError> {
+        let stored = signed
+            .split(self.rules)
+            .map_err(|reason| SendError::Malformed(reason.detail().to_owned()))?;
+        let received_ts = self.context.clock.now_ms();
+        let deadline = self.deadline(signed.pdu(), received_ts).await?;
+        Ok(Event {
+            pdu: Arc::clone(signed.pdu()),
+            received_ts,
+            room_order: Some(room.order_max + 1),
+            position: None,
+            state_before,
+            state_after,
+            status: EventStatus::Accepted,
+            skeleton: stored.skeleton.into(),
+            content_at: stored.content_at,
+            body: (!stored.body.is_empty()).then(|| stored.body.into()),
+            redacted_by: None,
+            deadline: deadline.map(|deadline| to_i64(deadline.hide_at_ms)),
+            destroy_at: deadline.map(|deadline| to_i64(deadline.destroy_at_ms)),
+            expiry_class: deadline.map(|deadline| to_i64(deadline.class.ttl_ms())),
+        })
+    }
+
+    /// The deadline of an event on this chain, by the room's policy and what it relates to.
+    pub(super) async fn deadline(
+        &self,
+        pdu: &Pdu,
+        received_ts: i64,
+    ) -> Result<Option<expiry::Deadline>, StoreError> {
+        if !expiry::may_expire(pdu) {
+            return Ok(None);
+        }
+        let policy = self.policy().await?;
+        let facts = expiry::Facts {
+            origin_server_ts_ms: pdu.origin_server_ts.get().into(),
+            first_received_ms: u64::try_from(received_ts).unwrap_or(0),
+            stamp: expiry::stamp_of(&pdu.content),
+        };
+        let own = expiry::deadline(&facts, policy.as_ref(), policy.as_ref());
+        let Some(target) = expiry::inherits_from(&pdu.content) else { return Ok(own) };
+        let target = match self.built.get(&target) {
+            Some(event) => Some(Arc::clone(event)),
+            None => self.context.store.event(&target).await?,
+        };
+        Ok(expiry::inherit(own, target.and_then(|event| deadline_of(&event))))
+    }
+
+    /// The expiry policy of the room's current state.
+    async fn policy(&self) -> Result<Option<expiry::Policy>, StoreError> {
+        let expiry = self.state_pdu("org.passeur.room.expiry").await?;
+        let retention = self.state_pdu("m.room.retention").await?;
+        Ok(expiry::Policy::of_room(
+            expiry.as_ref().map(|pdu| &*pdu.content),
+            retention.as_ref().map(|pdu| &*pdu.content),
+        ))
+    }
+
+    /// Moves the current state on, as a new group.
+    pub(super) fn change_state(&mut self, changes: Vec<StateChange>) -> i64 {
+        apply(&mut self.state, &changes);
+        let id = i64::from_ne_bytes(self.context.rng.next_u64().to_ne_bytes()) & i64::MAX;
+        let group = Arc::new(StateGroup::after(id, &self.path, changes));
+        self.path.retain(|below| group.path.contains(&below.id));
+        self.path.insert(0, Arc::clone(&group));
+        self.append.groups.push(StateGroup::clone(&group));
+        self.states.push((group, self.state.clone()));
+        id
+    }
+
+    /// Moves the members on, if the event is one of theirs.
+    fn note_member(&mut self, pdu: &Pdu) {
+        if pdu.kind != TimelineEventType::RoomMember {
+            return;
+        }
+        let Some(user) = pdu.state_key.as_deref().and_then(|key| <&ruma::UserId>::try_from(key).ok())
+        else {
+            return;
+        };
+        let membership = membership_of(pdu);
+        self.set_member(user, Some(membership), pdu.event_id.clone());
+    }
+
+    /// Sets a membership in the members and in what is written.
+    pub(super) fn set_member(
+        &mut self,
+        user: &ruma::UserId,
+        membership: Option<Membership>,
+        event_id: OwnedEventId,
+    ) {
+        let is_local = user.server_name() == self.context.server_name;
+        self.members.set(user, membership.clone(), event_id.clone(), is_local);
+        self.append.members.push(NewMembership {
+            user_id: user.to_owned(),
+            membership,
+            event_id,
+            is_local,
+            stripped_state: None,
+        });
+    }
+}
+
+/// The membership that a member event gives.
+pub(super) fn membership_of(pdu: &Pdu) -> Membership {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        membership: Membership,
+    }
+    serde_json::from_str::<Content>(pdu.content.get())
+        .map_or(Membership::Leave, |content| content.membership)
+}
+
+/// `m.relates_to`: the parent and how.
+pub(super) fn relation_of(pdu: &Pdu) -> Option<(OwnedEventId, String)> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        #[serde(rename = "m.relates_to")]
+        relates_to: Relation,
+    }
+    #[derive(serde::Deserialize)]
+    struct Relation {
+        rel_type: String,
+        event_id: OwnedEventId,
+    }
+    let content: Content = serde_json::from_str(pdu.content.get()).ok()?;
+    Some((content.relates_to.event_id, content.relates_to.rel_type))
+}
+
+/// The deadline that is stored with an event.
+pub(super) fn deadline_of(event: &Event) -> Option<expiry::Deadline> {
+    Some(expiry::Deadline {
+        hide_at_ms: u64::try_from(event.deadline?).ok()?,
+        destroy_at_ms: u64::try_from(event.destroy_at?).ok()?,
+        class: expiry::Class::round_down(u64::try_from(event.expiry_class?).ok()?),
+    })
+}
+
+/// A time in ms as the protocol has it.
+pub(super) fn timestamp_of(ms: i64) -> MilliSecondsSinceUnixEpoch {
+    let ms = u64::try_from(ms).ok().and_then(|ms| UInt::try_from(ms).ok());
+    MilliSecondsSinceUnixEpoch(ms.unwrap_or_default())
+}
+
+fn to_i64(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+/// The row of a room before its first event.
+fn empty_row(pdu: &Pdu, version: &RoomVersionId) -> RoomRow {
+    RoomRow {
+        room_id: pdu.room_id.clone(),
+        version: version.clone(),
+        tip: 0,
+        state_revision: 0,
+        state_group: 0,
+        extremities: Vec::new(),
+        depth: 0,
+        order_min: 1,
+        order_max: 0,
+    }
+}

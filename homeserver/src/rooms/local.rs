@@ -1,0 +1,132 @@
+//! Memberships of people, as long as this server is in the room and may decide alone.
+//!
+//! Invariant: what is not allowed is refused by the room's rules in its queue, not here; this
+//! module only knows what a membership event looks like.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-membership>
+
+use std::sync::Arc;
+
+use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId, events::TimelineEventType};
+use serde_json::{Value, json};
+
+use super::{Draft, Rooms, SendError, create::raw};
+use crate::store::Membership;
+
+/// How a user appears in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The name.
+    pub displayname: Option<String>,
+    /// The picture.
+    pub avatar_url: Option<String>,
+}
+
+impl Profile {
+    /// The content of a member event.
+    pub fn member(&self, membership: &str, is_direct: bool) -> Value {
+        let mut content = json!({ "membership": membership });
+        if let Some(name) = &self.displayname {
+            content["displayname"] = json!(name);
+        }
+        if let Some(url) = &self.avatar_url {
+            content["avatar_url"] = json!(url);
+        }
+        if is_direct {
+            content["is_direct"] = json!(true);
+        }
+        content
+    }
+}
+
+/// A change of membership that a local user asks for.
+#[derive(Clone, Debug)]
+pub struct MembershipChange {
+    /// The room.
+    pub room_id: ruma::OwnedRoomId,
+    /// Who asks: one of ours.
+    pub sender: OwnedUserId,
+    /// Whose membership it is.
+    pub user: OwnedUserId,
+    /// The content of the member event.
+    pub content: Value,
+}
+
+impl Rooms {
+    /// Sends a member event.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn set_membership(
+        self: &Arc<Self>,
+        change: MembershipChange,
+    ) -> Result<OwnedEventId, SendError> {
+        self.send(Draft {
+            room_id: change.room_id,
+            sender: change.sender,
+            kind: TimelineEventType::RoomMember,
+            state_key: Some(change.user.to_string()),
+            content: raw(&change.content),
+            redacts: None,
+            transaction: None,
+            timestamp_ms: None,
+        })
+        .await
+    }
+
+    /// The content of a user's current member event in a room; none if there is none.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn member_content(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<Value>, SendError> {
+        let Some(snapshot) = self.snapshot(room).await? else { return Ok(None) };
+        let kind = ruma::events::StateEventType::RoomMember;
+        let event = self.state_event(&snapshot, &kind, user.as_str()).await?;
+        Ok(event.and_then(|event| serde_json::from_str(event.pdu.content.get()).ok()))
+    }
+
+    /// Puts a user's new profile into all rooms that the user is joined to. One room that refuses
+    /// does not stop another.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn update_profile(
+        self: &Arc<Self>,
+        user: &UserId,
+        profile: &Profile,
+    ) -> Result<(), SendError> {
+        let rooms = self.memberships(user).await?;
+        let joined = rooms.values().filter(|row| row.membership == Membership::Join);
+        for row in joined {
+            let Some(mut content) = self.member_content(&row.room_id, user).await? else { continue };
+            set_or_remove(&mut content, "displayname", profile.displayname.as_deref());
+            set_or_remove(&mut content, "avatar_url", profile.avatar_url.as_deref());
+            let change = MembershipChange {
+                room_id: row.room_id.clone(),
+                sender: user.to_owned(),
+                user: user.to_owned(),
+                content,
+            };
+            if let Err(error) = self.set_membership(change).await {
+                tracing::debug!(%error, "a room did not take a new profile");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_or_remove(content: &mut Value, key: &str, value: Option<&str>) {
+    match (value, content.as_object_mut()) {
+        (Some(value), Some(content)) => {
+            content.insert(key.to_owned(), json!(value));
+        }
+        (None, Some(content)) => {
+            content.remove(key);
+        }
+        _ => {}
+    }
+}

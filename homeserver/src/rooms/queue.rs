@@ -1,0 +1,187 @@
+//! One task a room: what waits for the room is built as one chain and handed to the writer.
+//!
+//! Invariant: of the changes to a room that this process makes, one is under way at a time. If the
+//! room has moved all the same (another replica), the chain is built again on what is there now.
+//! A task lives only as long as something waits.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use tokio::sync::oneshot;
+
+use super::{Draft, Rooms, SendError, Snapshot, chain::Chain};
+use crate::store::{Event, Moved, StoreError};
+
+/// Events that may wait for one room.
+const WAITING_MAX: usize = 2_000;
+/// Events in one chain.
+const CHAIN_MAX: usize = 64;
+/// How often a chain is built again because the room has moved.
+const TRIES_MAX: usize = 10;
+
+/// A draft and the one who waits for it.
+struct Job {
+    draft: Draft,
+    answer: oneshot::Sender<Result<OwnedEventId, SendError>>,
+}
+
+/// What waits, by room; a room is in the map while its task runs.
+#[derive(Default)]
+pub(super) struct Queues(Mutex<HashMap<OwnedRoomId, VecDeque<Job>>>);
+
+impl Queues {
+    /// Adds a job; answers whether a task must be started for the room.
+    fn push(&self, room: &RoomId, job: Job) -> Result<bool, Job> {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match queues.get_mut(room) {
+            Some(waiting) if waiting.len() >= WAITING_MAX => Err(job),
+            Some(waiting) => {
+                waiting.push_back(job);
+                Ok(false)
+            }
+            None => {
+                queues.insert(room.to_owned(), VecDeque::from([job]));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Takes what waits; without anything, the room's task ends.
+    fn take(&self, room: &RoomId) -> Vec<Job> {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(waiting) = queues.get_mut(room) else { return Vec::new() };
+        let jobs: Vec<Job> = waiting.drain(..waiting.len().min(CHAIN_MAX)).collect();
+        if jobs.is_empty() {
+            queues.remove(room);
+        }
+        jobs
+    }
+}
+
+impl Rooms {
+    /// Lets a draft wait its turn.
+    pub(super) async fn enqueue(self: &Arc<Self>, draft: Draft) -> Result<OwnedEventId, SendError> {
+        let room = draft.room_id.clone();
+        let (answer, waiting) = oneshot::channel();
+        match self.queues.push(&room, Job { draft, answer }) {
+            Ok(true) => {
+                tokio::spawn(Arc::clone(self).serve(room));
+            }
+            Ok(false) => {}
+            Err(_) => return Err(SendError::Busy),
+        }
+        waiting.await.unwrap_or(Err(SendError::Busy))
+    }
+
+    async fn serve(self: Arc<Self>, room: OwnedRoomId) {
+        loop {
+            let jobs = self.queues.take(&room);
+            if jobs.is_empty() {
+                return;
+            }
+            let drafts: Vec<&Draft> = jobs.iter().map(|job| &job.draft).collect();
+            let outcomes = self.send_together(&room, &drafts).await;
+            for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                // A client that has gone away will repeat its transaction and be answered then.
+                let _ = job.answer.send(outcome);
+            }
+        }
+    }
+
+    async fn send_together(
+        &self,
+        room: &RoomId,
+        drafts: &[&Draft],
+    ) -> Vec<Result<OwnedEventId, SendError>> {
+        let fail = |error: SendError| drafts.iter().map(|_| Err(error.clone())).collect();
+        for _ in 0..TRIES_MAX {
+            match self.try_send(room, drafts).await {
+                Ok(Ok(outcomes)) => return outcomes,
+                Ok(Err(Moved)) => {
+                    self.snapshots.remove(room);
+                }
+                Err(error) => return fail(error),
+            }
+        }
+        fail(SendError::Busy)
+    }
+
+    async fn try_send(
+        &self,
+        room: &RoomId,
+        drafts: &[&Draft],
+    ) -> Result<Result<Vec<Result<OwnedEventId, SendError>>, Moved>, SendError> {
+        let mut made = self.made_by(drafts).await?;
+        let snapshot = self.snapshot(room).await?.ok_or(SendError::UnknownRoom)?;
+        let mut chain = Chain::on(&self.context, &snapshot);
+        let mut outcomes = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            if let Some(id) = transaction_key(draft).and_then(|key| made.get(&key)) {
+                outcomes.push(Ok(id.clone()));
+                continue;
+            }
+            let outcome = chain.add_local(draft).await;
+            if let (Ok(id), Some(key)) = (&outcome, transaction_key(draft)) {
+                made.insert(key, id.clone());
+            }
+            outcomes.push(outcome);
+        }
+        if chain.append.events.is_empty() {
+            return Ok(Ok(outcomes));
+        }
+        Ok(self.commit(chain).await?.map(|()| outcomes))
+    }
+
+    /// The events that these transactions made before, also before a restart.
+    async fn made_by(
+        &self,
+        drafts: &[&Draft],
+    ) -> Result<HashMap<(String, String, String), OwnedEventId>, StoreError> {
+        let wanted: Vec<_> = drafts
+            .iter()
+            .filter_map(|draft| {
+                let transaction = draft.transaction.as_ref()?;
+                Some((&*draft.sender, &*transaction.device_id, &*transaction.key))
+            })
+            .collect();
+        Ok(self.context.store.transactions(&wanted).await?.into_iter().collect())
+    }
+
+    /// Commits a chain; once it is on disk and before anybody is told, the caches move on.
+    pub(super) async fn commit(&self, chain: Chain<'_>) -> Result<Result<(), Moved>, StoreError> {
+        let Chain { rules, room, state, path, members, mut append, states, .. } = chain;
+        let Some(row) = room else { return Ok(Ok(())) };
+        let events: Vec<Event> = append.events.iter().map(|new| new.event.clone()).collect();
+        let redacted: Vec<_> = append.redactions.iter().map(|(target, _)| target.clone()).collect();
+        let users: Vec<_> = append.members.iter().map(|member| member.user_id.clone()).collect();
+        append.room = Some(row.clone());
+        append.room_id = Some(row.room_id.clone());
+        let snapshot = Arc::new(Snapshot { row, rules, state, path, members });
+        let store = Arc::clone(&self.context.store);
+        let snapshots = Arc::clone(&self.snapshots);
+        let user_rooms = Arc::clone(&self.user_rooms);
+        append.on_disk = Some(Box::new(move |positions| {
+            for (event, position) in events.iter().zip(positions) {
+                store.remember_event(Arc::new(Event { position: *position, ..event.clone() }));
+            }
+            store.forget_events(redacted.iter().map(|id| &**id));
+            for (group, state) in &states {
+                store.remember_state(Arc::clone(group), state.clone());
+            }
+            for user in &users {
+                user_rooms.remove(user);
+            }
+            snapshots.insert(snapshot.room_id.clone(), Arc::clone(&snapshot));
+        }));
+        Ok(self.context.store.commit(append).await?.output.map(|_| ()))
+    }
+}
+
+/// What identifies a draft's transaction.
+fn transaction_key(draft: &Draft) -> Option<(String, String, String)> {
+    let transaction = draft.transaction.as_ref()?;
+    Some((draft.sender.to_string(), transaction.device_id.clone(), transaction.key.clone()))
+}

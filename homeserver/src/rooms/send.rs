@@ -1,0 +1,94 @@
+//! A local event: into the room's queue, and its answer.
+//!
+//! Invariant: an answered send is on disk; a repeat of a transaction answers the event that the
+//! first one made.
+
+use passeur_protocol::build::BuildError;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, events::TimelineEventType};
+use serde_json::value::RawValue;
+
+use super::Rooms;
+use crate::store::StoreError;
+
+/// What makes a send idempotent: the device and its name for the request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Transaction {
+    /// The device.
+    pub device_id: String,
+    /// Endpoint, room and transaction id of the client.
+    pub key: String,
+}
+
+/// An event that a local user wants to send.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// Who sends it: one of ours.
+    pub sender: OwnedUserId,
+    /// Its type.
+    pub kind: TimelineEventType,
+    /// Its state key, for a state event.
+    pub state_key: Option<String>,
+    /// Its content: a JSON object.
+    pub content: Box<RawValue>,
+    /// For a redaction, what it redacts.
+    pub redacts: Option<OwnedEventId>,
+    /// The client's transaction, if it named one.
+    pub transaction: Option<Transaction>,
+    /// When it was sent, in ms since the epoch; now, if none.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// Why an event was not sent.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SendError {
+    /// This server is not in the room.
+    #[error("no such room")]
+    UnknownRoom,
+    /// The room's rules do not allow it: what they say, for the sender alone.
+    #[error("not allowed")]
+    Forbidden(String),
+    /// The event is too large.
+    #[error("too large")]
+    TooLarge,
+    /// The content is no canonical JSON object, or the event is malformed: what is wrong.
+    #[error("malformed")]
+    Malformed(String),
+    /// What is to be redacted is not an event of this room that this server holds.
+    #[error("no such event")]
+    UnknownEvent,
+    /// The room changed faster than the event could be built, or the queue is full.
+    #[error("too busy")]
+    Busy,
+    /// The database failed; it was logged.
+    #[error("storage")]
+    Storage,
+}
+
+impl From<BuildError> for SendError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::TooLarge => Self::TooLarge,
+            BuildError::Content(error) => Self::Malformed(error.to_string()),
+            BuildError::Format(reason) => Self::Malformed(reason.detail().to_owned()),
+        }
+    }
+}
+
+impl From<StoreError> for SendError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a room could not be read or written");
+        Self::Storage
+    }
+}
+
+impl Rooms {
+    /// Sends an event as a local user and answers with its id once it is on disk.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send(self: &std::sync::Arc<Self>, draft: Draft) -> Result<OwnedEventId, SendError> {
+        self.enqueue(draft).await
+    }
+}

@@ -104,7 +104,9 @@ impl Rooms {
         let store = &self.context.store;
         for _ in 0..READ_TRIES_MAX {
             let mark = store.heads().mark();
-            let Some(row) = store.room(room).await? else { return Ok(None) };
+            let Some(row) = store.room(room).await? else {
+                return Ok(None);
+            };
             let path = store.state_path(row.state_group).await?;
             let state = store.state_at(row.state_group).await?;
             let members = store.members_of(room).await?;
@@ -114,7 +116,8 @@ impl Rooms {
             }
             let snapshot = Arc::new(Snapshot::new(row, state, path, members)?);
             if store.heads().mark() == mark {
-                self.snapshots.insert(room.to_owned(), Arc::clone(&snapshot));
+                self.snapshots
+                    .insert(room.to_owned(), Arc::clone(&snapshot));
                 // A commit that came between the check and the insertion has put a newer one.
                 if store.heads().mark() != mark {
                     self.snapshots.remove(room);
@@ -152,7 +155,10 @@ impl Rooms {
         let store = &self.context.store;
         let mark = store.heads().mark();
         let rows = store.memberships_of(user).await?;
-        let rooms: UserRooms = rows.into_iter().map(|row| (row.room_id.clone(), row)).collect();
+        let rooms: UserRooms = rows
+            .into_iter()
+            .map(|row| (row.room_id.clone(), row))
+            .collect();
         let rooms = Arc::new(rooms);
         if store.heads().mark() == mark {
             self.user_rooms.insert(user.to_owned(), Arc::clone(&rooms));

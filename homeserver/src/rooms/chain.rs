@@ -10,11 +10,11 @@ use passeur_protocol::{
     check, expiry,
     limits::PREV_EVENTS_SENT_MAX,
     pdu::Pdu,
-    signed::Signed,
+    signed::SignedPdu,
 };
 use ruma::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomVersionId, UInt, events::TimelineEventType,
-    room_version_rules::RoomVersionRules,
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomVersionId, UInt,
+    events::TimelineEventType, room_version_rules::RoomVersionRules,
 };
 
 use super::{Draft, Members, RoomsContext, SendError, Snapshot, power};
@@ -43,7 +43,10 @@ pub(super) struct Chain<'a> {
 impl<'a> Chain<'a> {
     /// A chain on a room that exists.
     pub(super) fn on(context: &'a RoomsContext, snapshot: &Snapshot) -> Self {
-        let append = RoomAppend { expected_tip: Some(snapshot.tip), ..RoomAppend::default() };
+        let append = RoomAppend {
+            expected_tip: Some(snapshot.tip),
+            ..RoomAppend::default()
+        };
         Self {
             context,
             rules: snapshot.rules,
@@ -103,7 +106,7 @@ impl<'a> Chain<'a> {
         Ok(id)
     }
 
-    async fn build(&self, draft: &Draft) -> Result<Signed, SendError> {
+    async fn build(&self, draft: &Draft) -> Result<SignedPdu, SendError> {
         let auth = auth_types(
             &draft.kind,
             &draft.sender,
@@ -112,8 +115,13 @@ impl<'a> Chain<'a> {
             self.rules,
         )
         .map_err(|reason| SendError::Malformed(reason.detail().to_owned()))?;
-        let auth_events = auth.iter().filter_map(|place| self.state.get(place).cloned()).collect();
-        let timestamp = draft.timestamp_ms.unwrap_or_else(|| self.context.clock.now_ms());
+        let auth_events = auth
+            .iter()
+            .filter_map(|place| self.state.get(place).cloned())
+            .collect();
+        let timestamp = draft
+            .timestamp_ms
+            .unwrap_or_else(|| self.context.clock.now_ms());
         let (prev_events, depth) = match &self.room {
             Some(room) => (self.predecessors(room).await?, room.depth.saturating_add(1)),
             None => (Vec::new(), 1),
@@ -129,9 +137,19 @@ impl<'a> Chain<'a> {
             redacts: draft.redacts.clone(),
             origin_server_ts: timestamp_of(timestamp),
         };
-        let tip = Tip { prev_events, auth_events, depth: u64::try_from(depth).unwrap_or(1) };
+        let tip = Tip {
+            prev_events,
+            auth_events,
+            depth: u64::try_from(depth).unwrap_or(1),
+        };
         let context = self.context;
-        Ok(build::build(template, tip, self.rules, &context.server_name, &context.key_pair)?)
+        Ok(build::build(
+            template,
+            tip,
+            self.rules,
+            &context.server_name,
+            &context.key_pair,
+        )?)
     }
 
     /// The predecessors of the next event: all extremities, or the deepest if there are many.
@@ -193,7 +211,9 @@ impl<'a> Chain<'a> {
         if self.redaction_applies(redaction, &target.pdu).await? {
             Ok(target.id().to_owned())
         } else {
-            Err(SendError::Forbidden("not enough power to redact this event".to_owned()))
+            Err(SendError::Forbidden(
+                "not enough power to redact this event".to_owned(),
+            ))
         }
     }
 
@@ -210,19 +230,29 @@ impl<'a> Chain<'a> {
         }
         let create = self.state_pdu("m.room.create").await?;
         let levels = self.state_pdu("m.room.power_levels").await?;
-        Ok(power::may_redact(&redaction.sender, create, levels, self.rules))
+        Ok(power::may_redact(
+            &redaction.sender,
+            create,
+            levels,
+            self.rules,
+        ))
     }
 
     /// The current state event of a type with an empty state key.
     async fn state_pdu(&self, kind: &str) -> Result<Option<Arc<Pdu>>, StoreError> {
-        let Some(id) = self.state.get(&(kind.into(), String::new())) else { return Ok(None) };
+        let Some(id) = self.state.get(&(kind.into(), String::new())) else {
+            return Ok(None);
+        };
         Ok(self.events(std::slice::from_ref(id)).await?.remove(id))
     }
 
     /// Takes a checked event in: the room's row, its state and members move on.
-    pub(super) async fn take(&mut self, signed: &Signed, log: LogKind) -> Result<(), SendError> {
+    pub(super) async fn take(&mut self, signed: &SignedPdu, log: LogKind) -> Result<(), SendError> {
         let pdu = Arc::clone(signed.pdu());
-        let room = self.room.clone().unwrap_or_else(|| empty_row(&pdu, &self.version));
+        let room = self
+            .room
+            .clone()
+            .unwrap_or_else(|| empty_row(&pdu, &self.version));
         let state_before = (room.tip > 0).then_some(room.state_group);
         let state_after = match pdu.state_place() {
             Some((kind, key)) => {
@@ -231,7 +261,9 @@ impl<'a> Chain<'a> {
             }
             None => state_before,
         };
-        let event = self.new_event(signed, &room, state_before, state_after).await?;
+        let event = self
+            .new_event(signed, &room, state_before, state_after)
+            .await?;
         self.room = Some(RoomRow {
             tip: room.tip + 1,
             state_revision: room.state_revision + i64::from(pdu.is_state()),
@@ -243,15 +275,21 @@ impl<'a> Chain<'a> {
         });
         self.append.room_id = Some(pdu.room_id.clone());
         self.note_member(&pdu);
-        self.built.insert(pdu.event_id.clone(), Arc::new(event.clone()));
+        self.built
+            .insert(pdu.event_id.clone(), Arc::new(event.clone()));
         let relation = relation_of(&pdu);
-        self.append.events.push(NewEvent { event, log: Some(log), relation, promoted: false });
+        self.append.events.push(NewEvent {
+            event,
+            log: Some(log),
+            relation,
+            promoted: false,
+        });
         Ok(())
     }
 
     async fn new_event(
         &self,
-        signed: &Signed,
+        signed: &SignedPdu,
         room: &RoomRow,
         state_before: Option<i64>,
         state_after: Option<i64>,
@@ -295,12 +333,17 @@ impl<'a> Chain<'a> {
             stamp: expiry::stamp_of(&pdu.content),
         };
         let own = expiry::deadline(&facts, policy.as_ref(), policy.as_ref());
-        let Some(target) = expiry::inherits_from(&pdu.content) else { return Ok(own) };
+        let Some(target) = expiry::inherits_from(&pdu.content) else {
+            return Ok(own);
+        };
         let target = match self.built.get(&target) {
             Some(event) => Some(Arc::clone(event)),
             None => self.context.store.event(&target).await?,
         };
-        Ok(expiry::inherit(own, target.and_then(|event| deadline_of(&event))))
+        Ok(expiry::inherit(
+            own,
+            target.and_then(|event| deadline_of(&event)),
+        ))
     }
 
     /// The expiry policy of the room's current state.
@@ -330,7 +373,10 @@ impl<'a> Chain<'a> {
         if pdu.kind != TimelineEventType::RoomMember {
             return;
         }
-        let Some(user) = pdu.state_key.as_deref().and_then(|key| <&ruma::UserId>::try_from(key).ok())
+        let Some(user) = pdu
+            .state_key
+            .as_deref()
+            .and_then(|key| <&ruma::UserId>::try_from(key).ok())
         else {
             return;
         };
@@ -346,7 +392,8 @@ impl<'a> Chain<'a> {
         event_id: OwnedEventId,
     ) {
         let is_local = user.server_name() == self.context.server_name;
-        self.members.set(user, membership.clone(), event_id.clone(), is_local);
+        self.members
+            .set(user, membership.clone(), event_id.clone(), is_local);
         self.append.members.push(NewMembership {
             user_id: user.to_owned(),
             membership,
@@ -394,7 +441,9 @@ pub(super) fn deadline_of(event: &Event) -> Option<expiry::Deadline> {
 
 /// A time in ms as the protocol has it.
 pub(super) fn timestamp_of(ms: i64) -> MilliSecondsSinceUnixEpoch {
-    let ms = u64::try_from(ms).ok().and_then(|ms| UInt::try_from(ms).ok());
+    let ms = u64::try_from(ms)
+        .ok()
+        .and_then(|ms| UInt::try_from(ms).ok());
     MilliSecondsSinceUnixEpoch(ms.unwrap_or_default())
 }
 

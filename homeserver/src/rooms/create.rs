@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 
 use passeur_protocol::versions;
 use ruma::{
-    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId,
-    events::TimelineEventType,
+    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId, events::TimelineEventType,
     room_version_rules::RoomVersionRules,
 };
 use serde_json::{Value, json, value::RawValue};
@@ -91,11 +90,17 @@ impl Rooms {
         let rules = versions::rules(&new.version).ok_or(CreateError::UnsupportedVersion)?;
         let mut chain = Chain::new_room(&self.context, new.version.clone(), rules);
         // A room of version 12 is named after its create event, so this name is used by others only.
-        let random = format!("!{}:{}", self.context.rng.token(18), self.context.server_name);
+        let random = format!(
+            "!{}:{}",
+            self.context.rng.token(18),
+            self.context.server_name
+        );
         let room_id = OwnedRoomId::try_from(random)
             .map_err(|_| SendError::Malformed("no room id can be made".to_owned()))?;
         let mut room = Room { new, room_id };
-        chain.add_local(&room.state("m.room.create", "", room.create_content(rules))).await?;
+        chain
+            .add_local(&room.state("m.room.create", "", room.create_content(rules)))
+            .await?;
         if let Some(row) = &chain.room {
             room.room_id = row.room_id.clone();
         }
@@ -142,8 +147,10 @@ impl Room<'_> {
         if rules.authorization.additional_room_creators
             && self.new.preset == Preset::TrustedPrivateChat
         {
-            let mut creators: Vec<Value> =
-                content["additional_creators"].as_array().cloned().unwrap_or_default();
+            let mut creators: Vec<Value> = content["additional_creators"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
             for user in self.invited() {
                 if !creators.contains(&json!(user)) {
                     creators.push(json!(user));
@@ -157,7 +164,11 @@ impl Room<'_> {
     }
 
     fn invited(&self) -> impl Iterator<Item = &OwnedUserId> {
-        self.new.invite.iter().map(|(user, _)| user).chain(&self.new.invite_remote)
+        self.new
+            .invite
+            .iter()
+            .map(|(user, _)| user)
+            .chain(&self.new.invite_remote)
     }
 
     fn power_levels(&self, rules: &RoomVersionRules) -> Value {
@@ -168,9 +179,16 @@ impl Room<'_> {
                 users.extend(self.invited().map(|user| (user.to_string(), json!(100))));
             }
         }
-        let tombstone =
-            if rules.authorization.explicitly_privilege_room_creators { 150 } else { 100 };
-        let invite = if self.new.preset == Preset::PublicChat { 0 } else { 50 };
+        let tombstone = if rules.authorization.explicitly_privilege_room_creators {
+            150
+        } else {
+            100
+        };
+        let invite = if self.new.preset == Preset::PublicChat {
+            0
+        } else {
+            50
+        };
         let mut levels = json!({
             "users": users,
             "users_default": 0,
@@ -201,7 +219,11 @@ impl Room<'_> {
     fn first_events(&self, rules: &RoomVersionRules) -> Vec<Draft> {
         let new = self.new;
         let mut events = vec![
-            self.state("m.room.member", new.creator.as_str(), new.profile.member("join", false)),
+            self.state(
+                "m.room.member",
+                new.creator.as_str(),
+                new.profile.member("join", false),
+            ),
             self.state("m.room.power_levels", "", self.power_levels(rules)),
         ];
         if let Some(alias) = &new.alias {
@@ -213,11 +235,18 @@ impl Room<'_> {
         };
         for (kind, content) in [
             ("m.room.join_rules", json!({ "join_rule": join_rule })),
-            ("m.room.history_visibility", json!({ "history_visibility": "shared" })),
+            (
+                "m.room.history_visibility",
+                json!({ "history_visibility": "shared" }),
+            ),
             ("m.room.guest_access", json!({ "guest_access": guests })),
         ] {
             // What the client asks for stands instead of the preset's.
-            if !new.initial_state.iter().any(|state| state.kind == kind && state.state_key.is_empty()) {
+            if !new
+                .initial_state
+                .iter()
+                .any(|state| state.kind == kind && state.state_key.is_empty())
+            {
                 events.push(self.state(kind, "", content));
             }
         }

@@ -83,7 +83,9 @@ impl Rooms {
         room: &RoomId,
         user: &UserId,
     ) -> Result<Option<Value>, SendError> {
-        let Some(snapshot) = self.snapshot(room).await? else { return Ok(None) };
+        let Some(snapshot) = self.snapshot(room).await? else {
+            return Ok(None);
+        };
         let kind = ruma::events::StateEventType::RoomMember;
         let event = self.state_event(&snapshot, &kind, user.as_str()).await?;
         Ok(event.and_then(|event| serde_json::from_str(event.pdu.content.get()).ok()))
@@ -100,9 +102,13 @@ impl Rooms {
         profile: &Profile,
     ) -> Result<(), SendError> {
         let rooms = self.memberships(user).await?;
-        let joined = rooms.values().filter(|row| row.membership == Membership::Join);
+        let joined = rooms
+            .values()
+            .filter(|row| row.membership == Membership::Join);
         for row in joined {
-            let Some(mut content) = self.member_content(&row.room_id, user).await? else { continue };
+            let Some(mut content) = self.member_content(&row.room_id, user).await? else {
+                continue;
+            };
             set_or_remove(&mut content, "displayname", profile.displayname.as_deref());
             set_or_remove(&mut content, "avatar_url", profile.avatar_url.as_deref());
             let change = MembershipChange {

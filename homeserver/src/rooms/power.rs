@@ -37,8 +37,12 @@ pub(super) fn may_redact(
     if is_creator && rules.authorization.explicitly_privilege_room_creators {
         return true;
     }
-    let Some(levels) = levels else { return is_creator };
-    let Ok(Levels { redact }) = serde_json::from_str(levels.content.get()) else { return false };
+    let Some(levels) = levels else {
+        return is_creator;
+    };
+    let Ok(Levels { redact }) = serde_json::from_str(levels.content.get()) else {
+        return false;
+    };
     let need = redact.unwrap_or_else(|| REDACT_DEFAULT.into());
     let have = RoomPowerLevelsEvent::new(levels).user_power_level(sender, &rules.authorization);
     have.is_ok_and(|have| have >= need)

@@ -52,7 +52,9 @@ impl Queues {
     /// Takes what waits; without anything, the room's task ends.
     fn take(&self, room: &RoomId) -> Vec<Job> {
         let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(waiting) = queues.get_mut(room) else { return Vec::new() };
+        let Some(waiting) = queues.get_mut(room) else {
+            return Vec::new();
+        };
         let jobs: Vec<Job> = waiting.drain(..waiting.len().min(CHAIN_MAX)).collect();
         if jobs.is_empty() {
             queues.remove(room);
@@ -147,25 +149,57 @@ impl Rooms {
                 Some((&*draft.sender, &*transaction.device_id, &*transaction.key))
             })
             .collect();
-        Ok(self.context.store.transactions(&wanted).await?.into_iter().collect())
+        Ok(self
+            .context
+            .store
+            .transactions(&wanted)
+            .await?
+            .into_iter()
+            .collect())
     }
 
     /// Commits a chain; once it is on disk and before anybody is told, the caches move on.
     pub(super) async fn commit(&self, chain: Chain<'_>) -> Result<Result<(), Moved>, StoreError> {
-        let Chain { rules, room, state, path, members, mut append, states, .. } = chain;
+        let Chain {
+            rules,
+            room,
+            state,
+            path,
+            members,
+            mut append,
+            states,
+            ..
+        } = chain;
         let Some(row) = room else { return Ok(Ok(())) };
         let events: Vec<Event> = append.events.iter().map(|new| new.event.clone()).collect();
-        let redacted: Vec<_> = append.redactions.iter().map(|(target, _)| target.clone()).collect();
-        let users: Vec<_> = append.members.iter().map(|member| member.user_id.clone()).collect();
+        let redacted: Vec<_> = append
+            .redactions
+            .iter()
+            .map(|(target, _)| target.clone())
+            .collect();
+        let users: Vec<_> = append
+            .members
+            .iter()
+            .map(|member| member.user_id.clone())
+            .collect();
         append.room = Some(row.clone());
         append.room_id = Some(row.room_id.clone());
-        let snapshot = Arc::new(Snapshot { row, rules, state, path, members });
+        let snapshot = Arc::new(Snapshot {
+            row,
+            rules,
+            state,
+            path,
+            members,
+        });
         let store = Arc::clone(&self.context.store);
         let snapshots = Arc::clone(&self.snapshots);
         let user_rooms = Arc::clone(&self.user_rooms);
         append.on_disk = Some(Box::new(move |positions| {
             for (event, position) in events.iter().zip(positions) {
-                store.remember_event(Arc::new(Event { position: *position, ..event.clone() }));
+                store.remember_event(Arc::new(Event {
+                    position: *position,
+                    ..event.clone()
+                }));
             }
             store.forget_events(redacted.iter().map(|id| &**id));
             for (group, state) in &states {
@@ -183,5 +217,9 @@ impl Rooms {
 /// What identifies a draft's transaction.
 fn transaction_key(draft: &Draft) -> Option<(String, String, String)> {
     let transaction = draft.transaction.as_ref()?;
-    Some((draft.sender.to_string(), transaction.device_id.clone(), transaction.key.clone()))
+    Some((
+        draft.sender.to_string(),
+        transaction.device_id.clone(),
+        transaction.key.clone(),
+    ))
 }

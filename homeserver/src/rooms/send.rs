@@ -88,7 +88,10 @@ impl Rooms {
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send(self: &std::sync::Arc<Self>, draft: Draft) -> Result<OwnedEventId, SendError> {
+    pub async fn send(
+        self: &std::sync::Arc<Self>,
+        draft: Draft,
+    ) -> Result<OwnedEventId, SendError> {
         self.enqueue(draft).await
     }
 }

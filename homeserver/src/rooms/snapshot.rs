@@ -50,14 +50,27 @@ impl Snapshot {
         let rules = versions::rules(&row.version).ok_or(StoreError::corrupt("rooms", "version"))?;
         let mut all = Members::default();
         for member in members {
-            all.set(&member.user_id, Some(member.membership), member.event_id, member.is_local);
+            all.set(
+                &member.user_id,
+                Some(member.membership),
+                member.event_id,
+                member.is_local,
+            );
         }
-        Ok(Self { row, rules, state, path, members: all })
+        Ok(Self {
+            row,
+            rules,
+            state,
+            path,
+            members: all,
+        })
     }
 
     /// The id of the event at a place of the current state.
     pub fn state_id(&self, kind: &StateEventType, state_key: &str) -> Option<&EventId> {
-        self.state.get(&(kind.clone(), state_key.to_owned())).map(Deref::deref)
+        self.state
+            .get(&(kind.clone(), state_key.to_owned()))
+            .map(Deref::deref)
     }
 }
 
@@ -90,7 +103,9 @@ pub struct Members {
 impl Members {
     /// The membership of a user; `leave` for one who never had any.
     pub fn membership(&self, user: &UserId) -> Membership {
-        self.by_user.get(user).map_or(Membership::Leave, |member| member.membership.clone())
+        self.by_user
+            .get(user)
+            .map_or(Membership::Leave, |member| member.membership.clone())
     }
 
     /// Whether a user is joined.
@@ -105,7 +120,9 @@ impl Members {
 
     /// Everyone who is joined.
     pub fn joined(&self) -> impl Iterator<Item = (&OwnedUserId, &Member)> {
-        self.by_user.iter().filter(|(_, member)| member.membership == Membership::Join)
+        self.by_user
+            .iter()
+            .filter(|(_, member)| member.membership == Membership::Join)
     }
 
     /// Sets or removes a membership.
@@ -116,12 +133,19 @@ impl Members {
         event_id: OwnedEventId,
         is_local: bool,
     ) {
-        let old = self.by_user.get(user).map(|member| member.membership.clone());
+        let old = self
+            .by_user
+            .get(user)
+            .map(|member| member.membership.clone());
         self.count(user, old.as_ref(), false, is_local);
         self.count(user, membership.as_ref(), true, is_local);
         match membership {
             Some(membership) => {
-                let member = Member { membership, event_id, is_local };
+                let member = Member {
+                    membership,
+                    event_id,
+                    is_local,
+                };
                 self.by_user.insert(user.to_owned(), member);
             }
             None => {
@@ -130,8 +154,20 @@ impl Members {
         }
     }
 
-    fn count(&mut self, user: &UserId, membership: Option<&Membership>, more: bool, is_local: bool) {
-        let step = |count: usize| if more { count + 1 } else { count.saturating_sub(1) };
+    fn count(
+        &mut self,
+        user: &UserId,
+        membership: Option<&Membership>,
+        more: bool,
+        is_local: bool,
+    ) {
+        let step = |count: usize| {
+            if more {
+                count + 1
+            } else {
+                count.saturating_sub(1)
+            }
+        };
         match membership {
             Some(Membership::Join) => {
                 self.joined = step(self.joined);

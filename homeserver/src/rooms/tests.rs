@@ -36,7 +36,10 @@ async fn rooms_in(folder: &TempDir) -> Arc<Rooms> {
 
 async fn world() -> World {
     let folder = TempDir::new().unwrap();
-    World { rooms: rooms_in(&folder).await, folder }
+    World {
+        rooms: rooms_in(&folder).await,
+        folder,
+    }
 }
 
 fn alice() -> OwnedUserId {
@@ -46,7 +49,10 @@ fn alice() -> OwnedUserId {
 fn new_room(version: RoomVersionId) -> NewRoom {
     NewRoom {
         creator: alice(),
-        profile: Profile { displayname: Some("Alice".to_owned()), avatar_url: None },
+        profile: Profile {
+            displayname: Some("Alice".to_owned()),
+            avatar_url: None,
+        },
         version,
         preset: Preset::PrivateChat,
         creation_content: Default::default(),
@@ -69,15 +75,21 @@ fn message(room: &OwnedRoomId, body: &str, key: Option<&str>) -> Draft {
         state_key: None,
         content: to_raw_value(&json!({ "body": body, "msgtype": "m.text" })).unwrap(),
         redacts: None,
-        transaction: key
-            .map(|key| Transaction { device_id: "A".to_owned(), key: key.to_owned() }),
+        transaction: key.map(|key| Transaction {
+            device_id: "A".to_owned(),
+            key: key.to_owned(),
+        }),
         timestamp_ms: None,
     }
 }
 
 async fn bodies(rooms: &Rooms, room: &OwnedRoomId) -> Vec<String> {
-    let events =
-        rooms.context.store.timeline(room, 0, Direction::Forward, 1000).await.unwrap();
+    let events = rooms
+        .context
+        .store
+        .timeline(room, 0, Direction::Forward, 1000)
+        .await
+        .unwrap();
     events
         .iter()
         .filter_map(|event| {
@@ -105,14 +117,20 @@ async fn rooms_of_every_supported_version_survive_a_restart() {
         assert_eq!(after.members.membership(&alice()), Membership::Join);
         assert_eq!(after.members.invited, 1);
         assert_eq!(bodies(&rooms, &room).await, ["hello"]);
-        let name = rooms.state_event(&after, &StateEventType::RoomName, "").await.unwrap();
+        let name = rooms
+            .state_event(&after, &StateEventType::RoomName, "")
+            .await
+            .unwrap();
         assert!(name.unwrap().pdu.content.get().contains("Newsroom"));
     }
 }
 
 #[tokio::test]
 async fn sends_at_once_become_one_line_without_gap() {
-    let World { rooms, folder: _folder } = world().await;
+    let World {
+        rooms,
+        folder: _folder,
+    } = world().await;
     let room = rooms.create(&new_room(RoomVersionId::V12)).await.unwrap();
     let start = rooms.snapshot(&room).await.unwrap().unwrap().order_max;
     let sends = (0..100).map(|n| {
@@ -132,12 +150,30 @@ async fn sends_at_once_become_one_line_without_gap() {
 async fn repeated_transaction_returns_the_same_event_after_a_restart_too() {
     let World { folder, rooms } = world().await;
     let room = rooms.create(&new_room(RoomVersionId::V11)).await.unwrap();
-    let first = rooms.send(message(&room, "once", Some("t1"))).await.unwrap();
-    assert_eq!(rooms.send(message(&room, "once", Some("t1"))).await.unwrap(), first);
+    let first = rooms
+        .send(message(&room, "once", Some("t1")))
+        .await
+        .unwrap();
+    assert_eq!(
+        rooms
+            .send(message(&room, "once", Some("t1")))
+            .await
+            .unwrap(),
+        first
+    );
     rooms.context.store.close().await;
     let rooms = rooms_in(&folder).await;
-    assert_eq!(rooms.send(message(&room, "once", Some("t1"))).await.unwrap(), first);
-    let other = rooms.send(message(&room, "twice", Some("t2"))).await.unwrap();
+    assert_eq!(
+        rooms
+            .send(message(&room, "once", Some("t1")))
+            .await
+            .unwrap(),
+        first
+    );
+    let other = rooms
+        .send(message(&room, "twice", Some("t2")))
+        .await
+        .unwrap();
     assert_ne!(other, first);
     assert_eq!(bodies(&rooms, &room).await, ["once", "twice"]);
 }
@@ -164,18 +200,32 @@ async fn a_redaction_destroys_the_body_and_keeps_the_skeleton() {
 
 #[tokio::test]
 async fn outsiders_are_refused_and_nothing_is_stored() {
-    let World { rooms, folder: _folder } = world().await;
+    let World {
+        rooms,
+        folder: _folder,
+    } = world().await;
     let room = rooms.create(&new_room(RoomVersionId::V12)).await.unwrap();
     let before = rooms.snapshot(&room).await.unwrap().unwrap();
-    let draft =
-        Draft { sender: "@mallory:one.example".try_into().unwrap(), ..message(&room, "hi", None) };
-    assert!(matches!(rooms.send(draft).await, Err(SendError::Forbidden(_))));
+    let draft = Draft {
+        sender: "@mallory:one.example".try_into().unwrap(),
+        ..message(&room, "hi", None)
+    };
+    assert!(matches!(
+        rooms.send(draft).await,
+        Err(SendError::Forbidden(_))
+    ));
     let unknown: OwnedRoomId = "!nowhere:one.example".try_into().unwrap();
     assert!(matches!(
         rooms.send(message(&unknown, "hi", None)).await,
         Err(SendError::UnknownRoom)
     ));
     let large = "x".repeat(70_000);
-    assert!(matches!(rooms.send(message(&room, &large, None)).await, Err(SendError::TooLarge)));
-    assert_eq!(rooms.snapshot(&room).await.unwrap().unwrap().row, before.row);
+    assert!(matches!(
+        rooms.send(message(&room, &large, None)).await,
+        Err(SendError::TooLarge)
+    ));
+    assert_eq!(
+        rooms.snapshot(&room).await.unwrap().unwrap().row,
+        before.row
+    );
 }

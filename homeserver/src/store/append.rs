@@ -7,7 +7,8 @@
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter,
+    ActiveValue::Set,
+    ColumnTrait, EntityTrait, QueryFilter,
     sea_query::{Expr, OnConflict},
 };
 
@@ -97,7 +98,9 @@ pub struct RoomAppend {
 
 impl std::fmt::Debug for RoomAppend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RoomAppend").field("events", &self.events.len()).finish_non_exhaustive()
+        f.debug_struct("RoomAppend")
+            .field("events", &self.events.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +118,9 @@ impl Change for RoomAppend {
         {
             return Ok(Err(Moved));
         }
-        let Some(room_id) = &self.room_id else { return Ok(Ok(Vec::new())) };
+        let Some(room_id) = &self.room_id else {
+            return Ok(Ok(Vec::new()));
+        };
         for group in &self.groups {
             let row: state_groups::ActiveModel = group.row(room_id)?;
             tx.insert_later(row);
@@ -125,7 +130,11 @@ impl Change for RoomAppend {
             positions.push(write_event(tx, room_id, new).await?);
         }
         if let Some(changed) = &self.resolved_state {
-            tx.append(Scope::Room(room_id), LogKind::ResolvedState, Some(changed.clone()));
+            tx.append(
+                Scope::Room(room_id),
+                LogKind::ResolvedState,
+                Some(changed.clone()),
+            );
         }
         for member in &self.members {
             write_membership(tx, room_id, member).await?;
@@ -159,8 +168,7 @@ impl RoomAppend {
             missing_events::Entity::delete_many()
                 .filter(missing_events::Column::RoomId.eq(room.as_str()))
                 .filter(
-                    missing_events::Column::EventId
-                        .is_in(self.found.iter().map(|id| id.as_str())),
+                    missing_events::Column::EventId.is_in(self.found.iter().map(|id| id.as_str())),
                 )
                 .exec(tx.connection())
                 .await?;
@@ -193,7 +201,10 @@ async fn move_tip(tx: &Tx, room: &RoomRow, expected: Option<i64>) -> Result<bool
     };
     let updated = rooms::Entity::update_many()
         .col_expr(rooms::Column::Tip, Expr::value(room.tip))
-        .col_expr(rooms::Column::StateRevision, Expr::value(room.state_revision))
+        .col_expr(
+            rooms::Column::StateRevision,
+            Expr::value(room.state_revision),
+        )
         .col_expr(rooms::Column::StateGroup, Expr::value(room.state_group))
         .col_expr(rooms::Column::Extremities, Expr::value(extremities))
         .col_expr(rooms::Column::Depth, Expr::value(room.depth))
@@ -212,8 +223,9 @@ async fn write_event(
     new: &NewEvent,
 ) -> Result<Option<i64>, StoreError> {
     let id = new.event.id().as_str().to_owned();
-    let position =
-        new.log.map(|kind| tx.append(Scope::Room(room), kind, Some(id.clone())));
+    let position = new
+        .log
+        .map(|kind| tx.append(Scope::Room(room), kind, Some(id.clone())));
     if new.promoted {
         promote(tx, &new.event, position).await?;
     } else if new.event.status == EventStatus::Outlier {
@@ -222,7 +234,10 @@ async fn write_event(
         tx.insert_later(event_row(&new.event, position));
     }
     if let Some(body) = &new.event.body {
-        let row = event_bodies::ActiveModel { event_id: Set(id.clone()), body: Set(body.to_vec()) };
+        let row = event_bodies::ActiveModel {
+            event_id: Set(id.clone()),
+            body: Set(body.to_vec()),
+        };
         tx.insert_later_if_new(row);
     }
     if let Some((parent, rel_type)) = &new.relation {
@@ -267,7 +282,9 @@ fn event_row(event: &Event, position: Option<i64>) -> events::ActiveModel {
         status: Set(event.status as i16),
         skeleton: Set(event.skeleton.to_vec()),
         content_at: Set(event.content_at.and_then(|(at, _)| i32::try_from(at).ok())),
-        content_len: Set(event.content_at.and_then(|(_, len)| i32::try_from(len).ok())),
+        content_len: Set(event
+            .content_at
+            .and_then(|(_, len)| i32::try_from(len).ok())),
         redacted_by: Set(event.redacted_by.as_ref().map(|id| id.as_str().to_owned())),
         deadline: Set(event.deadline),
         destroy_at: Set(event.destroy_at),
@@ -336,12 +353,17 @@ async fn remove_body(
     target: &OwnedEventId,
     redaction: &OwnedEventId,
 ) -> Result<(), StoreError> {
-    event_bodies::Entity::delete_by_id(target.as_str().to_owned()).exec(tx.connection()).await?;
+    event_bodies::Entity::delete_by_id(target.as_str().to_owned())
+        .exec(tx.connection())
+        .await?;
     event_relations::Entity::delete_by_id(target.as_str().to_owned())
         .exec(tx.connection())
         .await?;
     events::Entity::update_many()
-        .col_expr(events::Column::RedactedBy, Expr::value(Some(redaction.as_str().to_owned())))
+        .col_expr(
+            events::Column::RedactedBy,
+            Expr::value(Some(redaction.as_str().to_owned())),
+        )
         .filter(events::Column::EventId.eq(target.as_str()))
         .filter(events::Column::RedactedBy.is_null())
         .exec(tx.connection())

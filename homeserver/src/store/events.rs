@@ -98,7 +98,9 @@ impl Event {
 
     /// The value of `content` in the redacted form.
     pub fn redacted_content(&self) -> &[u8] {
-        let Some((at, len)) = self.content_at else { return b"{}" };
+        let Some((at, len)) = self.content_at else {
+            return b"{}";
+        };
         let at = at as usize;
         self.skeleton.get(at..at + len as usize).unwrap_or(b"{}")
     }
@@ -109,9 +111,19 @@ impl Event {
     /// [`StoreError::Corrupt`] if the skeleton is not an event.
     pub fn without_body(&self, version: &RoomVersionId) -> Result<Self, StoreError> {
         let rules = versions::rules(version).ok_or(StoreError::corrupt("rooms", "version"))?;
-        let pdu = Pdu::from_stored(self.id().to_owned(), &self.skeleton, self.content_at, None, rules)
-            .map_err(|_| StoreError::corrupt("events", "skeleton"))?;
-        Ok(Self { pdu: Arc::new(pdu), body: None, ..self.clone() })
+        let pdu = Pdu::from_stored(
+            self.id().to_owned(),
+            &self.skeleton,
+            self.content_at,
+            None,
+            rules,
+        )
+        .map_err(|_| StoreError::corrupt("events", "skeleton"))?;
+        Ok(Self {
+            pdu: Arc::new(pdu),
+            body: None,
+            ..self.clone()
+        })
     }
 }
 
@@ -172,12 +184,18 @@ impl Store {
         }
         let mut read = Vec::with_capacity(wanted.len());
         for some in wanted.chunks(EVENTS_PER_QUERY_MAX) {
-            read.extend(self.read_events(events::Column::EventId.is_in(some.iter().copied())).await?);
+            read.extend(
+                self.read_events(events::Column::EventId.is_in(some.iter().copied()))
+                    .await?,
+            );
         }
         for event in &read {
             found.insert(event.id(), Arc::clone(event));
         }
-        Ok(ids.iter().filter_map(|id| found.get(&**id).cloned()).collect())
+        Ok(ids
+            .iter()
+            .filter_map(|id| found.get(&**id).cloned())
+            .collect())
     }
 
     /// The accepted events of a room's timeline beyond `from` (exclusive), nearest first.
@@ -245,7 +263,10 @@ impl Store {
         &self,
         filter: impl sea_orm::sea_query::IntoCondition,
     ) -> Result<Vec<Arc<Event>>, StoreError> {
-        let skeletons = events::Entity::find().filter(filter).all(self.reader()).await?;
+        let skeletons = events::Entity::find()
+            .filter(filter)
+            .all(self.reader())
+            .await?;
         if skeletons.is_empty() {
             return Ok(Vec::new());
         }
@@ -262,7 +283,8 @@ impl Store {
             let version = self.version_of(&row.room_id).await?;
             let body = bodies.remove(&row.event_id);
             let event = Arc::new(from_row(row, body, &version)?);
-            self.event_cache.insert(event.id().to_owned(), Arc::clone(&event));
+            self.event_cache
+                .insert(event.id().to_owned(), Arc::clone(&event));
             read.push(event);
         }
         Ok(read)

@@ -108,7 +108,9 @@ impl Store {
     /// # Errors
     /// What the database says; [`StoreError::Corrupt`] if it cannot be read.
     pub async fn room(&self, room: &RoomId) -> Result<Option<RoomRow>, StoreError> {
-        let row = rooms::Entity::find_by_id(room.as_str()).one(self.reader()).await?;
+        let row = rooms::Entity::find_by_id(room.as_str())
+            .one(self.reader())
+            .await?;
         row.map(RoomRow::try_from).transpose()
     }
 
@@ -152,7 +154,8 @@ impl Store {
             .await?;
         ids.into_iter()
             .map(|id| {
-                OwnedRoomId::try_from(id).map_err(|_| StoreError::corrupt("room_members", "room_id"))
+                OwnedRoomId::try_from(id)
+                    .map_err(|_| StoreError::corrupt("room_members", "room_id"))
             })
             .collect()
     }
@@ -207,7 +210,9 @@ impl Store {
         user: &UserId,
     ) -> Result<Option<MembershipRow>, StoreError> {
         let key = (room.as_str().to_owned(), user.as_str().to_owned());
-        let row = room_members::Entity::find_by_id(key).one(self.reader()).await?;
+        let row = room_members::Entity::find_by_id(key)
+            .one(self.reader())
+            .await?;
         row.map(MembershipRow::try_from).transpose()
     }
 }

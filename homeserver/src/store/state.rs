@@ -19,7 +19,12 @@ use super::{Store, StoreError, entity::state_groups};
 /// The place of a state event: its type and state key.
 pub type StateKey = (StateEventType, String);
 /// A state: which event stands at each place. Cheap to clone and to change.
-pub type RoomStateMap = imbl::GenericHashMap<StateKey, OwnedEventId, std::hash::RandomState, imbl::shared_ptr::DefaultSharedPtr>;
+pub type RoomStateMap = imbl::GenericHashMap<
+    StateKey,
+    OwnedEventId,
+    std::hash::RandomState,
+    imbl::shared_ptr::DefaultSharedPtr,
+>;
 
 /// How many groups and states are remembered.
 pub(super) const GROUPS_CACHED_MAX: usize = 4_000;
@@ -50,16 +55,29 @@ impl StateGroup {
         let mut delta: HashMap<StateKey, Option<OwnedEventId>> = HashMap::new();
         let mut merged: Vec<_> = merged.collect();
         merged.reverse();
-        for StateChange(kind, key, id) in
-            merged.iter().flat_map(|group| &group.delta).chain(&changes).cloned()
+        for StateChange(kind, key, id) in merged
+            .iter()
+            .flat_map(|group| &group.delta)
+            .chain(&changes)
+            .cloned()
         {
             delta.insert((kind, key), id);
         }
-        let path = parent.iter().filter(|group| group.ordinal <= base).map(|group| group.id);
-        let mut delta: Vec<_> =
-            delta.into_iter().map(|((kind, key), id)| StateChange(kind, key, id)).collect();
+        let path = parent
+            .iter()
+            .filter(|group| group.ordinal <= base)
+            .map(|group| group.id);
+        let mut delta: Vec<_> = delta
+            .into_iter()
+            .map(|((kind, key), id)| StateChange(kind, key, id))
+            .collect();
         delta.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-        Self { id, ordinal, path: path.collect(), delta }
+        Self {
+            id,
+            ordinal,
+            path: path.collect(),
+            delta,
+        }
     }
 
     /// The row of this group.
@@ -91,7 +109,9 @@ pub fn apply(state: &mut RoomStateMap, changes: &[StateChange]) {
 
 /// What turns `from` into `to`.
 pub fn difference(from: &RoomStateMap, to: &RoomStateMap) -> Vec<StateChange> {
-    let changed = to.iter().filter(|(place, id)| from.get(*place) != Some(*id));
+    let changed = to
+        .iter()
+        .filter(|(place, id)| from.get(*place) != Some(*id));
     let changed =
         changed.map(|((kind, key), id)| StateChange(kind.clone(), key.clone(), Some(id.clone())));
     let removed = from.keys().filter(|place| !to.contains_key(*place));
@@ -128,7 +148,11 @@ impl Store {
         }
         let mut path = vec![Arc::clone(&nearest)];
         for id in &nearest.path {
-            path.push(found.remove(id).ok_or(StoreError::corrupt("state_groups", "path"))?);
+            path.push(
+                found
+                    .remove(id)
+                    .ok_or(StoreError::corrupt("state_groups", "path"))?,
+            );
         }
         Ok(path)
     }
@@ -186,7 +210,11 @@ mod tests {
 
     fn change(number: usize) -> StateChange {
         let id = OwnedEventId::try_from(format!("${number}")).unwrap();
-        StateChange("org.example.state".into(), (number % 7).to_string(), Some(id))
+        StateChange(
+            "org.example.state".into(),
+            (number % 7).to_string(),
+            Some(id),
+        )
     }
 
     #[test]
@@ -195,14 +223,23 @@ mod tests {
         let mut states = vec![RoomStateMap::default()];
         for number in 1..300 {
             let parent = paths.last().unwrap().clone();
-            let group = Arc::new(StateGroup::after(number as i64, &parent, vec![change(number)]));
+            let group = Arc::new(StateGroup::after(
+                number as i64,
+                &parent,
+                vec![change(number)],
+            ));
             let mut expected = states.last().unwrap().clone();
             apply(&mut expected, &[change(number)]);
-            let below = group.path.iter().map(|id| Arc::clone(&paths[*id as usize][0]));
+            let below = group
+                .path
+                .iter()
+                .map(|id| Arc::clone(&paths[*id as usize][0]));
             let path: Vec<_> = std::iter::once(Arc::clone(&group)).chain(below).collect();
             assert!(path.len() <= 9, "{} differences", path.len());
             let mut state = RoomStateMap::default();
-            path.iter().rev().for_each(|group| apply(&mut state, &group.delta));
+            path.iter()
+                .rev()
+                .for_each(|group| apply(&mut state, &group.delta));
             assert!(state == expected);
             paths.push(path);
             states.push(expected);

@@ -5,7 +5,16 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use crate::store::Store;
+use axum::extract::FromRef;
+
+use crate::{
+    accounts::Accounts,
+    clock::{Clock, Rng},
+    config::Config,
+    http::{nonce::Nonces, requester::Authenticator, token::Tokens, uia::Uia},
+    key_files::TokenKey,
+    store::Store,
+};
 
 /// The parts of a running server. Cheap to clone; every handler gets it as axum's state.
 #[derive(Clone, Debug)]
@@ -14,14 +23,75 @@ pub struct App(Arc<Parts>);
 /// What an [`App`] holds, from the bottom up.
 #[derive(Debug)]
 pub struct Parts {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// What the operator decided.
+    pub config: Arc<Config>,
     /// The database.
     pub store: Arc<Store>,
+    /// People and their sessions.
+    pub accounts: Arc<Accounts>,
+    /// Access and refresh tokens.
+    pub tokens: Arc<Tokens>,
+    /// Tokens to requesters.
+    pub authenticator: Arc<Authenticator>,
+    /// User-interactive authentication.
+    pub uia: Uia,
+    /// Nonces of the provisioning endpoint.
+    pub nonces: Nonces,
+}
+
+/// What the parts are built from.
+#[derive(Debug)]
+pub struct Foundation {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// What the operator decided.
+    pub config: Arc<Config>,
+    /// The opened database.
+    pub store: Arc<Store>,
+    /// The key that signs access tokens.
+    pub token_key: TokenKey,
 }
 
 impl App {
-    /// Puts the parts together.
-    pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+    /// Builds the parts.
+    pub fn new(foundation: Foundation) -> Self {
+        let Foundation {
+            clock,
+            rng,
+            config,
+            store,
+            token_key,
+        } = foundation;
+        let accounts = Arc::new(Accounts::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+            &config,
+        ));
+        let tokens = Arc::new(Tokens::new(&token_key, Arc::clone(&clock)));
+        let authenticator = Arc::new(Authenticator::new(
+            Arc::clone(&tokens),
+            Arc::clone(&accounts),
+        ));
+        let uia = Uia::new(Arc::clone(&clock), Arc::clone(&rng), Arc::clone(&accounts));
+        let nonces = Nonces::new(Arc::clone(&clock), Arc::clone(&rng));
+        Self(Arc::new(Parts {
+            clock,
+            rng,
+            config,
+            store,
+            accounts,
+            tokens,
+            authenticator,
+            uia,
+            nonces,
+        }))
     }
 }
 
@@ -30,5 +100,11 @@ impl Deref for App {
 
     fn deref(&self) -> &Parts {
         &self.0
+    }
+}
+
+impl FromRef<App> for Arc<Authenticator> {
+    fn from_ref(app: &App) -> Self {
+        Arc::clone(&app.authenticator)
     }
 }

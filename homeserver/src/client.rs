@@ -4,3 +4,11 @@
 //! would have to decide again.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/>
+
+pub(crate) mod account;
+pub(crate) mod device;
+pub(crate) mod discovery;
+pub(crate) mod session;
+
+#[cfg(test)]
+mod tests;

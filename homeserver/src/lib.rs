@@ -11,6 +11,7 @@ pub mod federation;
 
 pub mod http;
 
+pub mod accounts;
 pub mod rooms;
 
 pub mod store;

@@ -14,31 +14,45 @@ use quick_cache::sync::Cache;
 use ruma::RoomVersionId;
 use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, QuerySelect};
 
+mod accounts;
 mod append;
 mod connect;
+mod devices;
 pub mod entity;
 mod error;
 mod events;
 mod heads;
 mod log;
+mod registration_tokens;
 mod rooms;
 mod scope;
+mod sessions;
 mod state;
 mod tx;
 mod writer;
 
 pub use self::{
+    accounts::{
+        Account, AccountState, CreateAccount, Creation, Deactivate, SetLocked, SetPassword,
+    },
     append::{Moved, NewEvent, NewMembership, NewTransaction, OnDisk, RoomAppend},
     connect::{Engine, StoreOptions},
+    devices::{DeleteDevices, Device, RenameDevice},
     error::StoreError,
     events::{Direction, Event, EventStatus},
     heads::Heads,
     log::{LogEnd, LogKind, LogRow},
+    registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     rooms::{Membership, MembershipRow, RoomRow},
     scope::Scope,
+    sessions::{NewSession, SessionRow, StartSession},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, apply, difference},
     tx::Tx,
     writer::{Change, Committed, Published},
+};
+pub(crate) use self::{
+    devices::TouchDevice,
+    sessions::{ConfirmTokens, RefreshTokens, Refreshed, day_of},
 };
 
 /// How many rooms' versions are remembered.

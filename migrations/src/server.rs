@@ -5,6 +5,7 @@
 use sea_orm_migration::prelude::*;
 
 mod m0001_log;
+mod m0002_accounts;
 mod m0003_rooms;
 
 /// Brings a homeserver's database to the newest shape.
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m0001_log::Migration),
+            Box::new(m0002_accounts::Migration),
             Box::new(m0003_rooms::Migration),
         ]
     }

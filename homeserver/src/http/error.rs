@@ -3,6 +3,8 @@
 //! Invariant: what a client is told is decided here, in one exhaustive match an error type;
 //! internals are logged once, here, and leave as a bare 500. Messages never repeat input.
 
+mod accounts;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use ruma::api::{

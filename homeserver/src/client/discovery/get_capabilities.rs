@@ -1,0 +1,40 @@
+//! `GET /_matrix/client/v3/capabilities`
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3capabilities>
+
+use axum::extract::State;
+use ruma::{
+    RoomVersionId,
+    api::client::discovery::get_capabilities::v3::{
+        Capabilities, ProfileFieldsCapability, Request, Response, RoomVersionStability,
+        RoomVersionsCapability, ThirdPartyIdChangesCapability,
+    },
+};
+
+use crate::{
+    app::App,
+    http::{
+        decode::{ApiResult, Ruma, RumaResponse},
+        requester::Requester,
+    },
+};
+
+/// Lists what a user may do here.
+pub(crate) async fn get_capabilities_route(
+    State(app): State<App>,
+    _: Requester,
+    Ruma(_): Ruma<Request>,
+) -> ApiResult<Response> {
+    let versions = [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12];
+    let mut capabilities = Capabilities::new();
+    capabilities.room_versions = RoomVersionsCapability::new(
+        app.config.rooms.default_version.clone(),
+        versions
+            .into_iter()
+            .map(|version| (version, RoomVersionStability::Stable))
+            .collect(),
+    );
+    capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
+    capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
+    Ok(RumaResponse(Response::new(capabilities)))
+}

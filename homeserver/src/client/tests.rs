@@ -1,0 +1,183 @@
+//! Stories of the client-server API against the whole router, on a database of their own.
+
+use std::{path::Path, sync::Arc};
+
+use axum::{Router, body::Body};
+use http::Request;
+use http_body_util::BodyExt;
+use ruma::server_name;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::{
+    app::{App, Foundation},
+    clock::{MockClock, SeededRng},
+    config::Config,
+    key_files, router,
+    store::{Store, StoreOptions},
+};
+
+mod accounts;
+mod sessions;
+
+/// The password of every test user.
+const PASSWORD: &str = "quetzal feathers";
+
+/// A server without listeners.
+struct Server {
+    folder: tempfile::TempDir,
+    clock: MockClock,
+    app: App,
+    router: Router,
+}
+
+/// Somebody who is logged in.
+#[derive(Clone)]
+struct User {
+    id: String,
+    device: String,
+    token: String,
+}
+
+/// An answer: status and JSON.
+type Answer = (u16, Value);
+
+impl Server {
+    async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(adjust: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config =
+            Config::for_test(server_name!("example.org").to_owned(), folder.path().into());
+        adjust(&mut config);
+        key_files::create(&config.token_key_path(), &SeededRng::new(7)).unwrap();
+        let clock = MockClock::default();
+        let (app, router) = open(folder.path(), config, &clock, 1).await;
+        Self {
+            folder,
+            clock,
+            app,
+            router,
+        }
+    }
+
+    /// Stops and starts again on the same files.
+    async fn restart(self) -> Self {
+        self.app.store.close().await;
+        let config = (*self.app.config).clone();
+        let (app, router) = open(self.folder.path(), config, &self.clock, 2).await;
+        Self {
+            app,
+            router,
+            ..self
+        }
+    }
+
+    async fn call(&self, method: &str, path: &str, token: &str, body: Value) -> Answer {
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
+        self.send(method, path, token, body).await
+    }
+
+    async fn send(&self, method: &str, path: &str, token: &str, body: Body) -> Answer {
+        let path = if path.starts_with("/_") || path.starts_with("/.") {
+            path.to_owned()
+        } else {
+            format!("/_matrix/client/v3{path}")
+        };
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(body).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    async fn get(&self, user: &User, path: &str) -> Answer {
+        self.call("GET", path, &user.token, Value::Null).await
+    }
+
+    async fn post(&self, user: &User, path: &str, body: Value) -> Answer {
+        self.call("POST", path, &user.token, body).await
+    }
+
+    async fn put(&self, user: &User, path: &str, body: Value) -> Answer {
+        self.call("PUT", path, &user.token, body).await
+    }
+
+    async fn register(&self, name: &str) -> User {
+        let body = json!({
+            "username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"},
+        });
+        let (status, answer) = self.call("POST", "/register", "", body).await;
+        assert_eq!(status, 200, "{answer}");
+        user_of(&answer)
+    }
+
+    async fn login(&self, name: &str) -> User {
+        let (status, answer) = self
+            .call("POST", "/login", "", login_body(name, PASSWORD))
+            .await;
+        assert_eq!(status, 200, "{answer}");
+        user_of(&answer)
+    }
+}
+
+async fn open(folder: &Path, config: Config, clock: &MockClock, seed: u64) -> (App, Router) {
+    let database = folder.join("passeur.db");
+    let options = StoreOptions::new(format!("sqlite:{}", database.display()));
+    let foundation = Foundation {
+        clock: Arc::new(clock.clone()),
+        rng: Arc::new(SeededRng::new(seed)),
+        token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
+        store: Store::open(&options).await.unwrap(),
+        config: Arc::new(config),
+    };
+    let app = App::new(foundation);
+    let router = router::client(&app);
+    (app, router)
+}
+
+fn user_of(answer: &Value) -> User {
+    let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+    User {
+        id: text("user_id"),
+        device: text("device_id"),
+        token: text("access_token"),
+    }
+}
+
+fn login_body(name: &str, password: &str) -> Value {
+    json!({
+        "type": "m.login.password", "password": password,
+        "identifier": {"type": "m.id.user", "user": name},
+    })
+}
+
+/// The password stage of user-interactive authentication.
+fn password_auth(user: &User, session: &Value) -> Value {
+    json!({
+        "type": "m.login.password", "password": PASSWORD, "session": session,
+        "identifier": {"type": "m.id.user", "user": user.id},
+    })
+}
+
+#[track_caller]
+fn expect(answer: &Answer, status: u16, errcode: &str) {
+    assert_eq!(answer.0, status, "{}", answer.1);
+    assert_eq!(answer.1["errcode"], errcode, "{}", answer.1);
+}
+
+#[track_caller]
+fn expect_ok(answer: Answer) -> Value {
+    assert_eq!(answer.0, 200, "{}", answer.1);
+    answer.1
+}

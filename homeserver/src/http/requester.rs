@@ -1,0 +1,173 @@
+//! Who is asking: an access token to a [`Requester`].
+//!
+//! Invariant: whoever holds a [`Requester`] has a token of good signature, not expired, of a live
+//! session of an account that may be used.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#client-authentication>
+
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use http::{header, request::Parts};
+use ruma::{OwnedDeviceId, OwnedUserId};
+
+use super::{
+    error::ApiError,
+    token::{Claims, Tokens},
+};
+use crate::{
+    accounts::{Accounts, SessionState},
+    store::StoreError,
+};
+
+/// The authenticated sender of a request: an extractor. `Option<Requester>` takes requests without
+/// a token as well, but refuses a bad one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requester {
+    /// Who.
+    pub user_id: OwnedUserId,
+    /// With which device.
+    pub device_id: OwnedDeviceId,
+    /// By which session: open requests watch it with [`crate::accounts::Sessions::ended`].
+    pub session_id: Arc<str>,
+    /// When the token expires, in milliseconds since the Unix epoch; none if it does not.
+    pub expires_ms: Option<i64>,
+}
+
+/// Why a token does not identify anybody.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// There is none.
+    #[error("no access token")]
+    Missing,
+    /// Its signature is bad, or its session is over.
+    #[error("unknown access token")]
+    Unknown,
+    /// Its session lives, but the token has expired or was replaced.
+    #[error("expired access token")]
+    Expired,
+    /// The account is locked.
+    #[error("the account is locked")]
+    Locked,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Missing => Self::missing_token(),
+            TokenError::Unknown => Self::unknown_token(false),
+            TokenError::Expired => Self::unknown_token(true),
+            TokenError::Locked => Self::user_locked(),
+            TokenError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Turns tokens into requesters.
+#[derive(Debug)]
+pub struct Authenticator {
+    tokens: Arc<Tokens>,
+    accounts: Arc<Accounts>,
+}
+
+impl Authenticator {
+    /// An authenticator for these tokens and accounts.
+    pub fn new(tokens: Arc<Tokens>, accounts: Arc<Accounts>) -> Self {
+        Self { tokens, accounts }
+    }
+
+    /// Who holds this access token: signature first, then the session, then expiry.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn authenticate(&self, token: &str) -> Result<Requester, TokenError> {
+        let claims = self.tokens.read_access(token).ok_or(TokenError::Unknown)?;
+        let expired = self.tokens.is_expired(&claims);
+        let sessions = self.accounts.sessions();
+        if expired {
+            // An expired token must not make its pair current; the session alone counts.
+            return Err(match sessions.state(&claims.session_id).await? {
+                SessionState::Live | SessionState::Superseded => TokenError::Expired,
+                SessionState::Locked => TokenError::Locked,
+                SessionState::Gone => TokenError::Unknown,
+            });
+        }
+        match sessions.check(&claims.session_id, &claims.token).await? {
+            SessionState::Live => Ok(Requester::from(&*claims)),
+            SessionState::Superseded => Err(TokenError::Expired),
+            SessionState::Locked => Err(TokenError::Locked),
+            SessionState::Gone => Err(TokenError::Unknown),
+        }
+    }
+}
+
+impl From<&Claims> for Requester {
+    fn from(claims: &Claims) -> Self {
+        Self {
+            user_id: claims.user_id.clone(),
+            device_id: claims.device_id.clone(),
+            session_id: Arc::clone(&claims.session_id),
+            expires_ms: claims.expires_ms,
+        }
+    }
+}
+
+impl<S> FromRequestParts<S> for Requester
+where
+    S: Send + Sync,
+    Arc<Authenticator>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let token = token_of(parts)?.ok_or(TokenError::Missing)?;
+        let authenticator = Arc::<Authenticator>::from_ref(state);
+        Ok(authenticator.authenticate(&token).await?)
+    }
+}
+
+impl<S> OptionalFromRequestParts<S> for Requester
+where
+    S: Send + Sync,
+    Arc<Authenticator>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, ApiError> {
+        let Some(token) = token_of(parts)? else {
+            return Ok(None);
+        };
+        let authenticator = Arc::<Authenticator>::from_ref(state);
+        Ok(Some(authenticator.authenticate(&token).await?))
+    }
+}
+
+/// The access token of a request: from the header, or else from the query (which older clients
+/// use).
+///
+/// # Errors
+/// `M_UNKNOWN_TOKEN` for a header that is no bearer token.
+pub fn token_of(parts: &Parts) -> Result<Option<String>, ApiError> {
+    if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+        let token = value.to_str().ok().and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then(|| token.trim().to_owned())
+        });
+        return token
+            .map(Some)
+            .ok_or_else(|| ApiError::unknown_token(false));
+    }
+    let query = parts.uri.query().unwrap_or_default();
+    let token = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == "access_token")
+        // Tokens consist of characters that are never percent-encoded.
+        .map(|(_, value)| value.to_owned());
+    Ok(token)
+}

@@ -25,34 +25,6 @@
 //! Steps 1 to 3 cost nothing when there is nothing to do. [`share_room_key`](OlmMachine::share_room_key) and
 //! [`encrypt_room_event`](OlmMachine::encrypt_room_event) refuse with a typed reason rather than guess.
 //!
-//! # The calls
-//!
-//! ```text
-//! OlmMachine::create(user_id, device_id, now_ms) -> Result<Staged<OlmMachine>, CryptoError>
-//! OlmMachine::load(user_id, device_id, records: Vec<Record>) -> Result<Option<OlmMachine>, CryptoError>
-//! outgoing_requests(&mut self, now_ms) -> Result<Vec<OutgoingRequest>, CryptoError>
-//! mark_request_as_sent(&mut self, id: &TransactionId, IncomingResponse, now_ms) -> Result<Staged<Vec<Notice>>, CryptoError>
-//! request_failed(&mut self, id: &TransactionId)
-//! receive_sync_changes(&mut self, SyncChanges, now_ms) -> Result<Staged<SyncOutcome>, CryptoError>
-//! update_tracked_users(&mut self, users: &[OwnedUserId]) -> Result<Staged<()>, CryptoError>
-//! mark_all_outdated(&mut self) -> Result<Staged<()>, CryptoError>   (after a gap, instead of /keys/changes)
-//! get_missing_sessions(&mut self, users: &[OwnedUserId], now_ms) -> Option<OutgoingRequest>
-//! set_room_encrypted(&mut self, &RoomId) -> Result<Staged<()>, CryptoError>; is_room_encrypted(&self, &RoomId) -> bool
-//! share_room_key(&mut self, &RoomId, members: &[OwnedUserId], &RoomKeySettings, now_ms) -> Result<Staged<Vec<Notice>>, ShareError>
-//! encrypt_room_event(&mut self, &RoomId, event_type: &str, content: &JsonObject, EncryptOptions, now_ms)
-//!     -> Result<Staged<Raw<RoomEncryptedEventContent>>, EncryptError>
-//! decrypt_room_event(&mut self, &RoomId, &Raw<AnySyncTimelineEvent>, now_ms) -> Result<Staged<DecryptedEvent>, Undecryptable>
-//! judge_plaintext(&self, &RoomId, event_type: &str, content: &JsonObject) -> PlaintextVerdict
-//! room_member_left(&mut self, &RoomId, &UserId) -> Result<Staged<()>, CryptoError>   (rotates)
-//! accept_members(&mut self, &RoomId, &[OwnedUserId]) -> Result<Staged<()>, CryptoError>
-//! accept_identity_change(&mut self, &UserId) -> Result<Staged<()>, CryptoError>
-//! verify_device(&mut self, &UserId, &DeviceId, fingerprint: &str) -> Result<Staged<()>, CryptoError>
-//! verify_user(&mut self, &UserId, master_key: &str) -> Result<Staged<()>, CryptoError>
-//! fingerprint(&self) -> String (ours, groups of four); devices(&self, &UserId) -> Vec<DeviceInfo>
-//! create_cross_signing(&mut self) -> Result<Staged<CrossSigningUpload>, CryptoError>
-//! sweep(&mut self, now_ms) -> Result<Staged<SweepOutcome>, CryptoError>
-//! ```
-//!
 //! # Trust
 //!
 //! Identities are pinned when first seen: each user's master key, and each device's pair of keys. A change blocks sending to that
@@ -61,16 +33,35 @@
 //!
 //! Only this module may use vodozemac. Spec: <https://spec.matrix.org/v1.19/client-server-api/#end-to-end-encryption>
 
+mod account;
 mod changes;
+mod cross_signing;
+mod decrypt;
+mod encrypt;
 mod error;
+mod in_flight;
+mod inbound;
+mod machine;
+mod olm;
+mod outbound;
 mod outcome;
+mod outgoing;
+mod pickle;
+mod query;
 mod requests;
+mod room_keys;
 mod secret;
 mod settings;
+mod share;
+mod signing;
+mod sweep;
+mod to_device;
+mod users;
 
 pub use self::{
     changes::{Changes, Record, Staged, Table},
     error::{CryptoError, EncryptError, IdentityChange, ShareError, Undecryptable},
+    machine::OlmMachine,
     outcome::{
         DecryptedEvent, Notice, PlaintextVerdict, Relation, RoomKeyRefusal, SweepOutcome,
         SyncOutcome, ToDeviceEncryption, ToDeviceEvent, ToDeviceRefusal, Trust,
@@ -81,4 +72,5 @@ pub use self::{
         EncryptOptions, MemberPolicy, ROTATION_MESSAGES_MAX, ROTATION_PERIOD_MS_MAX,
         ROTATION_PERIOD_MS_MIN, RoomKeySettings, Rotation, SharingPolicy,
     },
+    users::DeviceInfo,
 };

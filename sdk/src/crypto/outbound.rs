@@ -1,0 +1,160 @@
+//! Megolm sessions that encrypt: one for each room and lifetime class, and when each is replaced.
+//!
+//! Invariant: a session is replaced when its time or its messages are over, and when anyone who was given its key no longer may have
+//! what follows. Spec: <https://spec.matrix.org/v1.19/client-server-api/#mmegolmv1aes-sha2>
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde::{Deserialize, Serialize};
+use vodozemac::megolm::{GroupSession, InboundGroupSession, SessionConfig};
+
+use super::{
+    changes::{Staged, Table},
+    error::CryptoError,
+    inbound::{InboundKey, InboundRecord, SessionExpiry},
+    machine::OlmMachine,
+    settings::{RoomKeySettings, Rotation},
+};
+use crate::expiry::ExpiryClass;
+
+/// A session that encrypts.
+#[derive(Serialize, Deserialize)]
+pub(super) struct OutboundRecord {
+    #[serde(with = "super::pickle::outbound")]
+    pub(super) session: GroupSession,
+    pub(super) room_id: OwnedRoomId,
+    pub(super) made_ms: u64,
+    pub(super) rotation: Rotation,
+    pub(super) expiry: Option<SessionExpiry>,
+    /// The devices that were given the key, with their Curve25519 keys.
+    pub(super) shared: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, String>>,
+    /// The devices that were told that they will not be.
+    pub(super) withheld: BTreeSet<(OwnedUserId, OwnedDeviceId)>,
+    /// Someone who has the key may not have what follows.
+    pub(super) compromised: bool,
+}
+
+/// The key of a session's record.
+pub(super) fn outbound_key(room_id: &RoomId, class: Option<ExpiryClass>) -> String {
+    format!("{} {room_id}", class.map_or(0, ExpiryClass::as_ms))
+}
+
+impl OutboundRecord {
+    pub(super) fn new(room_id: &RoomId, settings: &RoomKeySettings, now_ms: u64) -> Self {
+        Self {
+            session: GroupSession::new(SessionConfig::version_1()),
+            room_id: room_id.to_owned(),
+            made_ms: now_ms,
+            rotation: settings.rotation,
+            expiry: settings
+                .expiry
+                .map(|class| SessionExpiry::starting(class, now_ms)),
+            shared: BTreeMap::new(),
+            withheld: BTreeSet::new(),
+            compromised: false,
+        }
+    }
+
+    pub(super) fn class(&self) -> Option<ExpiryClass> {
+        self.expiry.map(|expiry| expiry.class)
+    }
+
+    /// Whether it must not encrypt anything more.
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        let period_ms = self.rotation.period_ms(self.class());
+        // A clock set back must not lengthen a session's life.
+        let in_time = (self.made_ms..self.made_ms.saturating_add(period_ms)).contains(&now_ms);
+        self.compromised
+            || !in_time
+            || u64::from(self.session.message_index()) >= self.rotation.messages()
+    }
+
+    pub(super) fn has(
+        &self,
+        user_id: &UserId,
+        device_id: &ruma::DeviceId,
+        curve25519: &str,
+    ) -> bool {
+        let given = self
+            .shared
+            .get(user_id)
+            .and_then(|devices| devices.get(device_id));
+        given.is_some_and(|key| key == curve25519)
+    }
+}
+
+impl OlmMachine {
+    pub(super) fn save_outbound(&mut self, key: &str) -> Result<(), CryptoError> {
+        match self.outbound.get(key) {
+            Some(record) => self.pending.put(Table::Outbound, key, record),
+            None => Ok(()),
+        }
+    }
+
+    /// Replaces the room's sessions before the next message, since someone who may have their keys has left: call it for every member
+    /// that is seen to leave (and, after a gap in the timeline, for every membership other than `join`).
+    ///
+    /// # Errors
+    /// [`CryptoError::Encode`] if a record cannot be serialised.
+    pub fn room_member_left(
+        &mut self,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> Result<Staged<()>, CryptoError> {
+        let affected: Vec<String> = self
+            .outbound
+            .iter()
+            .filter(|(_, record)| record.room_id == *room_id && !record.compromised)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in affected {
+            if let Some(record) = self.outbound.get_mut(&key) {
+                record.compromised = true;
+            }
+            self.save_outbound(&key)?;
+        }
+        if let Some(accepted) = self
+            .rooms
+            .get_mut(room_id)
+            .and_then(|room| room.accepted.as_mut())
+            && accepted.remove(user_id)
+        {
+            self.save_room(room_id)?;
+        }
+        Ok(self.stage(()))
+    }
+
+    /// Makes a new session in place of what was there, and our own copy to decrypt with.
+    pub(super) fn replace_outbound(
+        &mut self,
+        key: &str,
+        room_id: &RoomId,
+        settings: &RoomKeySettings,
+        now_ms: u64,
+    ) -> Result<(), CryptoError> {
+        let record = OutboundRecord::new(room_id, settings, now_ms);
+        let inbound = InboundRecord {
+            session: InboundGroupSession::new(
+                &record.session.session_key(),
+                SessionConfig::version_1(),
+            ),
+            room_id: room_id.to_owned(),
+            sender_curve25519: self.account.curve25519(),
+            sender_ed25519: self.account.ed25519(),
+            expiry: record.expiry,
+        };
+        let inbound_key = InboundKey::new(&self.user_id.clone(), &record.session.session_id());
+        self.inbound.insert(inbound_key.clone(), inbound);
+        self.save_inbound(&inbound_key)?;
+        self.outbound.insert(key.to_owned(), record);
+        self.save_outbound(key)
+    }
+
+    pub(super) fn save_room(&mut self, room_id: &RoomId) -> Result<(), CryptoError> {
+        match self.rooms.get(room_id) {
+            Some(room) => self.pending.put(Table::Room, room_id.as_str(), room),
+            None => Ok(()),
+        }
+    }
+}

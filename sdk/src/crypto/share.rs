@@ -1,0 +1,355 @@
+//! Giving a room's key to the devices of its members.
+//!
+//! Invariant: nothing is encrypted to anyone before every member's device list is known, every identity is accepted and every member
+//! is; devices that are left out are told so, once for each session.
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#mmegolmv1aes-sha2>
+
+use std::collections::BTreeSet;
+
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, RoomId, UserId, serde::JsonObject};
+use serde_json::json;
+
+use super::{
+    account::object,
+    changes::Staged,
+    error::{CryptoError, IdentityChange, ShareError},
+    in_flight::CLAIM_RETRY_MS,
+    machine::OlmMachine,
+    outbound::outbound_key,
+    outcome::{Notice, Trust},
+    outgoing::Messages,
+    room_keys::DEAD_AT_FIELD,
+    settings::{MemberPolicy, RoomKeySettings, SharingPolicy},
+    signing::into_raw,
+    users::DeviceRecord,
+};
+use crate::expiry::EXPIRY_FIELD;
+
+/// A device, and what it is to get.
+struct Recipient {
+    user_id: OwnedUserId,
+    device_id: OwnedDeviceId,
+    device: DeviceRecord,
+    /// The code that says why not, if it gets no key.
+    withheld: Option<&'static str>,
+}
+
+impl OlmMachine {
+    /// Makes sure that there is a session for the room and the settings' lifetime class, and that every device which should have its key
+    /// is sent it. `members` are the users who are joined (and invited, if they may read what is sent now). Costs nothing if there is
+    /// nothing to do. Afterwards send the [`outgoing_requests`](Self::outgoing_requests).
+    ///
+    /// # Errors
+    /// [`ShareError`] says what has to be done first.
+    pub fn share_room_key(
+        &mut self,
+        room_id: &RoomId,
+        members: &[OwnedUserId],
+        settings: &RoomKeySettings,
+        now_ms: u64,
+    ) -> Result<Staged<Vec<Notice>>, ShareError> {
+        let members: BTreeSet<OwnedUserId> = members.iter().cloned().collect();
+        self.check_members(&members)?;
+        let notices = self.check_accepted(room_id, &members, settings.members)?;
+        let mut recipients = self.recipients(&members, settings.devices);
+        self.check_sessions(&mut recipients, now_ms)?;
+
+        self.remember_encrypted(room_id)?;
+        let key = outbound_key(room_id, settings.expiry);
+        if self.must_replace(&key, &recipients, now_ms) {
+            self.replace_outbound(&key, room_id, settings, now_ms)?;
+        } else if let Some(record) = self.outbound.get_mut(&key) {
+            record.rotation = settings.rotation;
+        }
+        self.send_keys(&key, recipients)?;
+        let accepted = self.rooms.entry(room_id.to_owned()).or_default();
+        if accepted.accepted.as_ref() != Some(&members) {
+            accepted.accepted = Some(members);
+            self.save_room(room_id)?;
+        }
+        Ok(self.stage(notices))
+    }
+
+    /// Accepts new members of a room under [`MemberPolicy::Confirm`].
+    ///
+    /// # Errors
+    /// [`CryptoError::Encode`] if the record cannot be serialised.
+    pub fn accept_members(
+        &mut self,
+        room_id: &RoomId,
+        users: &[OwnedUserId],
+    ) -> Result<Staged<()>, CryptoError> {
+        let room = self.rooms.entry(room_id.to_owned()).or_default();
+        room.accepted
+            .get_or_insert_default()
+            .extend(users.iter().cloned());
+        self.save_room(room_id)?;
+        Ok(self.stage(()))
+    }
+
+    fn check_members(&mut self, members: &BTreeSet<OwnedUserId>) -> Result<(), ShareError> {
+        let mut unknown = Vec::new();
+        let mut changes = Vec::new();
+        for user_id in members {
+            self.track(user_id)?;
+            let Some(user) = self.users.get(user_id) else {
+                continue;
+            };
+            // A server that cannot be reached must not stop the others: its users' devices are those that were known.
+            if user.outdated && user.failed_at_ms.is_none() {
+                unknown.push(user_id.clone());
+            }
+            changes.extend(user.changes(user_id));
+        }
+        if !changes.is_empty() {
+            return Err(ShareError::IdentityChanged { changes });
+        }
+        if !unknown.is_empty() {
+            return Err(ShareError::DevicesUnknown { users: unknown });
+        }
+        Ok(())
+    }
+
+    fn check_accepted(
+        &self,
+        room_id: &RoomId,
+        members: &BTreeSet<OwnedUserId>,
+        policy: MemberPolicy,
+    ) -> Result<Vec<Notice>, ShareError> {
+        let Some(accepted) = self
+            .rooms
+            .get(room_id)
+            .and_then(|room| room.accepted.as_ref())
+        else {
+            return Ok(Vec::new());
+        };
+        let new: Vec<_> = members
+            .difference(accepted)
+            .filter(|user_id| **user_id != self.user_id)
+            .cloned()
+            .collect();
+        match policy {
+            MemberPolicy::Confirm if !new.is_empty() => Err(ShareError::NewMembers { users: new }),
+            _ => Ok(new
+                .into_iter()
+                .map(|user_id| Notice::NewMember {
+                    room_id: room_id.to_owned(),
+                    user_id,
+                })
+                .collect()),
+        }
+    }
+
+    fn recipients(&self, members: &BTreeSet<OwnedUserId>, policy: SharingPolicy) -> Vec<Recipient> {
+        let mut recipients = Vec::new();
+        for user_id in members {
+            let Some(user) = self.users.get(user_id) else {
+                continue;
+            };
+            for (device_id, device) in user.devices.iter().filter(|(_, device)| device.encrypts) {
+                recipients.push(Recipient {
+                    user_id: user_id.clone(),
+                    device_id: device_id.clone(),
+                    device: device.clone(),
+                    withheld: (!may_have_key(user.trust(device), policy)).then_some("m.unverified"),
+                });
+            }
+        }
+        recipients
+    }
+
+    /// Every recipient must have a session; those whose one-time keys could not be had lately are left out.
+    fn check_sessions(&self, recipients: &mut [Recipient], now_ms: u64) -> Result<(), ShareError> {
+        let mut missing = BTreeSet::new();
+        for recipient in recipients
+            .iter_mut()
+            .filter(|recipient| recipient.withheld.is_none())
+        {
+            if self.has_session(&recipient.device.curve25519) {
+                continue;
+            }
+            let asked = self
+                .claims_failed
+                .get(&(recipient.user_id.clone(), recipient.device_id.clone()));
+            if asked.is_some_and(|at_ms| now_ms < at_ms.saturating_add(CLAIM_RETRY_MS)) {
+                recipient.withheld = Some("m.no_olm");
+            } else {
+                missing.insert(recipient.user_id.clone());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(ShareError::SessionsMissing {
+            users: missing.into_iter().collect(),
+        })
+    }
+
+    /// Whether the session is over, or someone has its key who should not have what follows.
+    fn must_replace(&self, key: &str, recipients: &[Recipient], now_ms: u64) -> bool {
+        let Some(record) = self
+            .outbound
+            .get(key)
+            .filter(|record| !record.is_over(now_ms))
+        else {
+            return true;
+        };
+        let may = |user_id: &UserId, device_id: &DeviceId, curve25519: &str| {
+            recipients.iter().any(|recipient| {
+                recipient.user_id == *user_id
+                    && recipient.device_id == *device_id
+                    && recipient.device.curve25519 == curve25519
+                    && recipient.withheld != Some("m.unverified")
+            })
+        };
+        record.shared.iter().any(|(user_id, devices)| {
+            devices
+                .iter()
+                .any(|(device_id, curve25519)| !may(user_id, device_id, curve25519))
+        })
+    }
+
+    fn send_keys(&mut self, key: &str, recipients: Vec<Recipient>) -> Result<(), CryptoError> {
+        let Some(record) = self.outbound.get(key) else {
+            return Ok(());
+        };
+        let (mut given, mut refused) = (Vec::new(), Vec::new());
+        for recipient in recipients {
+            let Recipient {
+                user_id,
+                device_id,
+                device,
+                withheld,
+            } = recipient;
+            if record.has(&user_id, &device_id, &device.curve25519) {
+                continue;
+            }
+            match withheld {
+                None => given.push((user_id, device_id, device)),
+                Some(_)
+                    if record
+                        .withheld
+                        .contains(&(user_id.clone(), device_id.clone())) => {}
+                Some(code) => refused.push((user_id, device_id, code)),
+            }
+        }
+        if given.is_empty() && refused.is_empty() {
+            return Ok(());
+        }
+        self.send_room_key(key, given)?;
+        self.send_withheld(key, refused)?;
+        self.save_outbound(key)
+    }
+
+    fn send_room_key(
+        &mut self,
+        key: &str,
+        devices: Vec<(OwnedUserId, OwnedDeviceId, DeviceRecord)>,
+    ) -> Result<(), CryptoError> {
+        let Some(record) = self.outbound.get(key) else {
+            return Ok(());
+        };
+        let expiry = record.expiry;
+        let content = room_key_content(record)?;
+        let mut messages = Messages::new();
+        for (user_id, device_id, device) in devices {
+            let class = expiry.map(|expiry| expiry.class);
+            let Some(message) =
+                self.encrypt_olm(&user_id, &device_id, &device, "m.room_key", &content, class)?
+            else {
+                continue;
+            };
+            messages.push((user_id.clone(), device_id.clone(), message));
+            if let Some(record) = self.outbound.get_mut(key) {
+                record
+                    .withheld
+                    .remove(&(user_id.clone(), device_id.clone()));
+                record
+                    .shared
+                    .entry(user_id)
+                    .or_default()
+                    .insert(device_id, device.curve25519);
+            }
+        }
+        self.queue_to_device(
+            "m.room.encrypted",
+            messages,
+            expiry.map(|expiry| expiry.dead_at_ms),
+        )
+    }
+
+    fn send_withheld(
+        &mut self,
+        key: &str,
+        devices: Vec<(OwnedUserId, OwnedDeviceId, &'static str)>,
+    ) -> Result<(), CryptoError> {
+        let sender_key = self.account.curve25519();
+        let Some(record) = self.outbound.get_mut(key) else {
+            return Ok(());
+        };
+        let mut messages = Messages::new();
+        for (user_id, device_id, code) in devices {
+            let mut content = object(json!({
+                "algorithm": "m.megolm.v1.aes-sha2",
+                "code": code,
+                "sender_key": sender_key,
+            }))?;
+            if code != "m.no_olm" {
+                content.insert("room_id".to_owned(), record.room_id.as_str().into());
+                content.insert("session_id".to_owned(), record.session.session_id().into());
+            }
+            messages.push((user_id.clone(), device_id.clone(), into_raw(content)?));
+            record.withheld.insert((user_id, device_id));
+        }
+        let dead_at_ms = record.expiry.map(|expiry| expiry.dead_at_ms);
+        self.queue_to_device("m.room_key.withheld", messages, dead_at_ms)
+    }
+
+    /// Changes of identity of those who have the session's key.
+    pub(super) fn changes_of_holders(&self, key: &str) -> Vec<IdentityChange> {
+        let holders = self
+            .outbound
+            .get(key)
+            .into_iter()
+            .flat_map(|record| record.shared.keys());
+        holders
+            .filter_map(|user_id| Some(self.users.get(user_id)?.changes(user_id)))
+            .flatten()
+            .collect()
+    }
+}
+
+fn may_have_key(trust: Trust, policy: SharingPolicy) -> bool {
+    match policy {
+        SharingPolicy::AllDevices => {
+            matches!(
+                trust,
+                Trust::Verified | Trust::CrossSigned | Trust::FirstUse | Trust::Unsigned
+            )
+        }
+        SharingPolicy::CrossSignedWherePossible => {
+            matches!(
+                trust,
+                Trust::Verified | Trust::CrossSigned | Trust::FirstUse
+            )
+        }
+        SharingPolicy::CrossSignedOnly => matches!(trust, Trust::Verified | Trust::CrossSigned),
+        SharingPolicy::VerifiedOnly => trust == Trust::Verified,
+    }
+}
+
+/// The content of the session's `m.room_key`, from its present index on.
+fn room_key_content(record: &super::outbound::OutboundRecord) -> Result<JsonObject, CryptoError> {
+    let mut content = object(json!({
+        "algorithm": "m.megolm.v1.aes-sha2",
+        "room_id": record.room_id,
+        "session_id": record.session.session_id(),
+        "session_key": record.session.session_key().to_base64(),
+        "shared_history": false,
+    }))?;
+    if let Some(expiry) = record.expiry {
+        let stamp = json!({ "ttl_ms": expiry.class.as_ms(), DEAD_AT_FIELD: expiry.dead_at_ms });
+        content.insert(EXPIRY_FIELD.to_owned(), stamp);
+    }
+    Ok(content)
+}

@@ -6,13 +6,17 @@
 use std::{ops::Deref, sync::Arc};
 
 use axum::extract::FromRef;
+use ruma::signatures::Ed25519KeyPair;
 
 use crate::{
     accounts::Accounts,
     clock::{Clock, Rng},
     config::Config,
-    http::{nonce::Nonces, requester::Authenticator, token::Tokens, uia::Uia},
+    http::{
+        nonce::Nonces, origin::OriginVerifier, requester::Authenticator, token::Tokens, uia::Uia,
+    },
     key_files::TokenKey,
+    outbound::{OwnKeys, Remote, ServerKeys, Transport},
     store::Store,
 };
 
@@ -31,6 +35,12 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// The database.
     pub store: Arc<Store>,
+    /// Requests to other servers.
+    pub remote: Remote,
+    /// Signing keys: our own and those of other servers.
+    pub server_keys: ServerKeys,
+    /// Proof of who makes a request of federation.
+    pub origins: OriginVerifier,
     /// People and their sessions.
     pub accounts: Arc<Accounts>,
     /// Access and refresh tokens.
@@ -56,6 +66,10 @@ pub struct Foundation {
     pub store: Arc<Store>,
     /// The key that signs access tokens.
     pub token_key: TokenKey,
+    /// The key that signs events and requests to other servers.
+    pub signing_key: Arc<Ed25519KeyPair>,
+    /// The way to other servers.
+    pub transport: Arc<dyn Transport>,
 }
 
 impl App {
@@ -67,7 +81,30 @@ impl App {
             config,
             store,
             token_key,
+            signing_key,
+            transport,
         } = foundation;
+        let federation = Arc::new(config.federation.clone());
+        let own = OwnKeys::new(
+            config.server_name.clone(),
+            Arc::clone(&signing_key),
+            Arc::clone(&clock),
+        );
+        let remote = Remote::new(
+            config.server_name.clone(),
+            signing_key,
+            Arc::clone(&federation),
+            transport,
+            Arc::clone(&clock),
+        );
+        let server_keys = ServerKeys::new(
+            own,
+            Arc::clone(&store),
+            remote.clone(),
+            &federation,
+            Arc::clone(&clock),
+        );
+        let origins = OriginVerifier::new(server_keys.clone(), federation, Arc::clone(&clock));
         let accounts = Arc::new(Accounts::new(
             Arc::clone(&store),
             Arc::clone(&clock),
@@ -86,6 +123,9 @@ impl App {
             rng,
             config,
             store,
+            remote,
+            server_keys,
+            origins,
             accounts,
             tokens,
             authenticator,
@@ -106,5 +146,11 @@ impl Deref for App {
 impl FromRef<App> for Arc<Authenticator> {
     fn from_ref(app: &App) -> Self {
         Arc::clone(&app.authenticator)
+    }
+}
+
+impl FromRef<App> for OriginVerifier {
+    fn from_ref(app: &App) -> Self {
+        app.origins.clone()
     }
 }

@@ -4,3 +4,5 @@
 //! know.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/>
+
+pub mod discovery;

@@ -12,6 +12,7 @@ pub mod log;
 pub mod metrics;
 pub mod nonce;
 pub mod observe;
+pub mod origin;
 pub mod peer;
 pub mod rate_limit;
 pub mod requester;

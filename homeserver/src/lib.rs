@@ -13,6 +13,7 @@ pub mod http;
 
 pub mod accounts;
 pub mod rooms;
+pub mod outbound;
 
 pub mod store;
 

@@ -27,6 +27,7 @@ mod registration_tokens;
 mod rooms;
 mod scope;
 mod sessions;
+mod server_keys;
 mod state;
 mod tx;
 mod writer;
@@ -46,6 +47,7 @@ pub use self::{
     rooms::{Membership, MembershipRow, RoomRow},
     scope::Scope,
     sessions::{NewSession, SessionRow, StartSession},
+    server_keys::{KeyDocument, StoreServerKeys, StoredKey},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, apply, difference},
     tx::Tx,
     writer::{Change, Committed, Published},

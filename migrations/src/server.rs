@@ -7,6 +7,7 @@ use sea_orm_migration::prelude::*;
 mod m0001_log;
 mod m0002_accounts;
 mod m0003_rooms;
+mod m0005_federation;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_log::Migration),
             Box::new(m0002_accounts::Migration),
             Box::new(m0003_rooms::Migration),
+            Box::new(m0005_federation::Migration),
         ]
     }
 }

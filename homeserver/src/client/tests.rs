@@ -13,7 +13,9 @@ use crate::{
     app::{App, Foundation},
     clock::{MockClock, SeededRng},
     config::Config,
-    key_files, router,
+    key_files,
+    outbound::testing::Network,
+    router,
     store::{Store, StoreOptions},
 };
 
@@ -53,6 +55,7 @@ impl Server {
             Config::for_test(server_name!("example.org").to_owned(), folder.path().into());
         adjust(&mut config);
         key_files::create(&config.token_key_path(), &SeededRng::new(7)).unwrap();
+        key_files::create(&config.signing_key_path(), &SeededRng::new(8)).unwrap();
         let clock = MockClock::default();
         let (app, router) = open(folder.path(), config, &clock, 1).await;
         Self {
@@ -138,6 +141,8 @@ async fn open(folder: &Path, config: Config, clock: &MockClock, seed: u64) -> (A
         clock: Arc::new(clock.clone()),
         rng: Arc::new(SeededRng::new(seed)),
         token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
+        signing_key: Arc::new(key_files::load_signing_key(&config.signing_key_path()).unwrap()),
+        transport: Arc::new(Network::default()),
         store: Store::open(&options).await.unwrap(),
         config: Arc::new(config),
     };

@@ -17,5 +17,7 @@ pub mod registration_tokens;
 pub mod room_members;
 pub mod rooms;
 pub mod sessions;
+pub mod server_key_documents;
+pub mod server_keys;
 pub mod state_groups;
 pub mod transaction_ids;

@@ -1,0 +1,47 @@
+//! Everything that this server says to others: names, keys, signed requests, and what is owed to each server.
+//!
+//! Invariant: a request to another server is signed, bounded in time and size, and goes only to a server that the
+//! configuration allows, at an address that passed the deny list.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/>
+
+mod deny_list;
+mod dns;
+mod error;
+mod https;
+mod keys;
+mod remote;
+mod server_name;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tls;
+mod transport;
+mod well_known;
+
+pub use self::{
+    deny_list::{CheckedDns, Endpoint},
+    dns::{Dns, Service, SystemDns},
+    error::RemoteError,
+    https::HttpsTransport,
+    keys::{BadDocument, OwnKeys, ServerKeys, signed_document},
+    remote::Remote,
+    server_name::{ResolveError, Route, ServerNames},
+    transport::{
+        ANSWER_BYTES_MAX, Bounds, INTERACTIVE_TIMEOUT, Pending, SMALL_ANSWER_BYTES_MAX, Transport,
+    },
+    well_known::Web,
+};
+
+/// Why requests to other servers cannot be set up. The operator sees it at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OutboundError {
+    /// One of `federation.ca_files` holds no certificate, or a broken one.
+    #[error("federation.ca_files: a file holds no readable certificate")]
+    CaFile,
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls,
+    /// The resolver cannot be set up.
+    #[error("the resolver of domain names cannot be set up")]
+    Dns,
+}

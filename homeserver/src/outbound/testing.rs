@@ -1,0 +1,189 @@
+//! What the tests of this folder share: other servers within the process, and a database that is thrown away.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use ruma::{OwnedServerName, ServerName, signatures::Ed25519KeyPair};
+use tempfile::TempDir;
+
+use super::{
+    Bounds, OwnKeys, Pending, Remote, RemoteError, ServerKeys, Transport, signed_document,
+};
+use crate::{
+    clock::{Clock, MockClock},
+    config::{Config, FederationConfig},
+    store::{Store, StoreOptions},
+};
+
+/// A database in a folder that goes away with it.
+pub(crate) struct TestStore {
+    pub(crate) store: Arc<Store>,
+    pub(crate) folder: TempDir,
+}
+
+impl TestStore {
+    pub(crate) async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_in(&folder).await;
+        Self { store, folder }
+    }
+
+    /// Closes the database and opens it again, as a restart does.
+    pub(crate) async fn reopen(&mut self) {
+        self.store.close().await;
+        self.store = open_in(&self.folder).await;
+    }
+}
+
+async fn open_in(folder: &TempDir) -> Arc<Store> {
+    let url = format!("sqlite:{}", folder.path().join("test.db").display());
+    Store::open(&StoreOptions::new(url)).await.unwrap()
+}
+
+/// A new signing key.
+pub(crate) fn key_pair(version: &str) -> Arc<Ed25519KeyPair> {
+    let document = Ed25519KeyPair::generate();
+    Arc::new(Ed25519KeyPair::from_der(&document, version.to_owned()).unwrap())
+}
+
+/// The configuration of federation in tests.
+pub(crate) fn federation(name: &ServerName) -> Arc<FederationConfig> {
+    Arc::new(Config::for_test(name.to_owned(), "unused".into()).federation)
+}
+
+/// What a server answers.
+pub(crate) type Answer = Box<dyn Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync>;
+
+/// A network within the process: each server is a function. Servers that are not there cannot be connected to.
+#[derive(Clone, Default)]
+pub(crate) struct Network {
+    servers: Arc<Mutex<BTreeMap<OwnedServerName, Answer>>>,
+    requests: Arc<Mutex<Vec<(OwnedServerName, Request<Bytes>)>>>,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Network")
+    }
+}
+
+impl Network {
+    pub(crate) fn serve(
+        &self,
+        server: &ServerName,
+        answer: impl Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    ) {
+        let mut servers = self.servers.lock().unwrap();
+        servers.insert(server.to_owned(), Box::new(answer));
+    }
+
+    pub(crate) fn remove(&self, server: &ServerName) {
+        self.servers.lock().unwrap().remove(server);
+    }
+
+    /// The requests so far.
+    pub(crate) fn requests(&self) -> Vec<(OwnedServerName, Request<Bytes>)> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// How many requests were made of a server.
+    pub(crate) fn count(&self, server: &ServerName) -> usize {
+        self.requests()
+            .iter()
+            .filter(|(name, _)| name == server)
+            .count()
+    }
+}
+
+impl Transport for Network {
+    fn request<'a>(
+        &'a self,
+        destination: &'a ServerName,
+        request: Request<Bytes>,
+        _: Bounds,
+    ) -> Pending<'a, Result<Response<Bytes>, RemoteError>> {
+        Box::pin(async move {
+            let mut requests = self.requests.lock().unwrap();
+            requests.push((destination.to_owned(), request.clone()));
+            drop(requests);
+            let servers = self.servers.lock().unwrap();
+            let answer = servers.get(destination).ok_or(RemoteError::Connect)?;
+            Ok(answer(&request))
+        })
+    }
+}
+
+/// An answer in JSON.
+pub(crate) fn json(status: u16, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response
+}
+
+/// Another server that only has keys.
+pub(crate) struct Peer {
+    pub(crate) keys: OwnKeys,
+}
+
+impl Peer {
+    /// A server in the network that answers with its keys.
+    pub(crate) fn start(network: &Network, name: &ServerName, clock: &MockClock) -> Self {
+        let keys = OwnKeys::new(name.to_owned(), key_pair("peer"), Arc::new(clock.clone()));
+        let published = keys.clone();
+        network.serve(name, move |_| {
+            let document = signed_document(&published).unwrap();
+            json(200, document.json().get().to_owned())
+        });
+        Self { keys }
+    }
+}
+
+/// This server, as far as keys and requests go.
+pub(crate) struct Here {
+    pub(crate) clock: MockClock,
+    pub(crate) network: Network,
+    pub(crate) remote: Remote,
+    pub(crate) keys: ServerKeys,
+    pub(crate) config: Arc<FederationConfig>,
+    pub(crate) store: TestStore,
+}
+
+impl Here {
+    pub(crate) async fn start(name: &ServerName) -> Self {
+        Self::with_config(name, federation(name)).await
+    }
+
+    pub(crate) async fn with_config(name: &ServerName, config: Arc<FederationConfig>) -> Self {
+        let clock = MockClock::default();
+        let network = Network::default();
+        let store = TestStore::open().await;
+        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        let own = OwnKeys::new(name.to_owned(), key_pair("here"), Arc::clone(&shared));
+        let remote = Remote::new(
+            name.to_owned(),
+            Arc::clone(own.key_pair()),
+            Arc::clone(&config),
+            Arc::new(network.clone()),
+            Arc::clone(&shared),
+        );
+        let keys = ServerKeys::new(
+            own,
+            Arc::clone(&store.store),
+            remote.clone(),
+            &config,
+            shared,
+        );
+        Self {
+            clock,
+            network,
+            remote,
+            keys,
+            config,
+            store,
+        }
+    }
+}

@@ -8,7 +8,8 @@
 //! (what an event is, and the proof it carries), [`build`] and [`check`] (making and judging events), [`resolve`]
 //! (the state of a room after a fork), [`skeleton`] (how an event is stored so that its content can die), [`expiry`] (when
 //! it dies), [`visibility`] and [`push`] (who sees it, who is notified), [`destination`] (how a peer gets it), [`x_matrix`]
-//! and [`server_acl`] (which peer may speak).
+//! and [`server_acl`] (which peer may speak), [`membership`] (joining through another server), [`power_levels`] and
+//! [`policy_server`].
 //!
 //! Specification: <https://spec.matrix.org/v1.19/server-server-api/>.
 
@@ -19,7 +20,10 @@ pub mod expiry;
 pub mod glob;
 pub mod json;
 pub mod limits;
+pub mod membership;
 pub mod pdu;
+pub mod policy_server;
+pub mod power_levels;
 pub mod push;
 pub mod reason;
 pub mod resolve;

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId,
-    OwnedServerName, OwnedServerSigningKeyId, RoomId,
+    OwnedServerName, OwnedServerSigningKeyId, RoomId, ServerName,
     canonical_json::redact_in_place,
     room_version_rules::RoomVersionRules,
     signatures::{
@@ -286,7 +286,7 @@ impl SignedPdu {
     /// adds its own. The identifier stays. Fails if the event would grow beyond [`PDU_BYTES_MAX`].
     pub fn co_sign(
         mut self,
-        server_name: &ruma::ServerName,
+        server_name: &ServerName,
         key_pair: &ruma::signatures::Ed25519KeyPair,
         rules: &RoomVersionRules,
     ) -> Result<Self, Reason> {
@@ -297,6 +297,58 @@ impl SignedPdu {
             &rules.redaction,
         )
         .map_err(|error| Reason::new(SIGNATURES, error.to_string()))?;
+        self.rewritten()
+    }
+
+    /// The same event with the signatures that `server` put on its copy of it: a resident on a restricted join, an invited
+    /// server on an invite, a policy server. Nothing else of the copy is taken.
+    ///
+    /// Fails if the copy is another event, has no signature of that server, or makes the event too large. Whether the
+    /// signatures hold is not checked here.
+    pub fn with_signatures_of(
+        mut self,
+        copy: &RawPdu,
+        server: &ServerName,
+        rules: &RoomVersionRules,
+    ) -> Result<Self, Reason> {
+        let refuse = |detail: &str| Reason::new(SIGNATURES, detail);
+        if event_id_of(&copy.0, rules)? != self.pdu.event_id {
+            return Err(refuse("the signed copy is another event"));
+        }
+        let theirs = copy
+            .0
+            .get("signatures")
+            .and_then(CanonicalJsonValue::as_object);
+        let theirs = theirs.and_then(|all| all.get(server.as_str())?.as_object());
+        let theirs =
+            theirs.filter(|keys| (1..=KEYS_PER_SERVER_AND_EVENT_MAX).contains(&keys.len()));
+        let theirs = theirs.ok_or_else(|| refuse("the copy is not signed by that server"))?;
+        if !theirs.values().all(CanonicalJsonValue::is_string) {
+            return Err(refuse("a signature is not a string"));
+        }
+        let Some(CanonicalJsonValue::Object(ours)) = self.object.get_mut("signatures") else {
+            return Err(refuse("the event has no signatures"));
+        };
+        match ours.get_mut(server.as_str()) {
+            // What is there already stays: another server must not undo a signature.
+            Some(CanonicalJsonValue::Object(keys)) => {
+                for (key_id, signature) in theirs {
+                    keys.entry(key_id.clone())
+                        .or_insert_with(|| signature.clone());
+                }
+            }
+            _ => {
+                ours.insert(
+                    server.to_string(),
+                    CanonicalJsonValue::Object(theirs.clone()),
+                );
+            }
+        }
+        self.rewritten()
+    }
+
+    /// Brings the bytes in line with the object after signatures were added.
+    fn rewritten(mut self) -> Result<Self, Reason> {
         self.json = json::to_canonical_bytes(&self.object)
             .map_err(|error| Reason::new(FORMAT, error.to_string()))?;
         if self.json.len() > PDU_BYTES_MAX {

@@ -43,6 +43,16 @@ pub(crate) fn key_pair() -> Ed25519KeyPair {
     Ed25519KeyPair::from_der(der.as_bytes(), "1".to_owned()).unwrap()
 }
 
+/// Another such key pair, with the name that policy servers give theirs.
+pub(crate) fn policy_key_pair() -> Ed25519KeyPair {
+    const PKCS8_PREFIX: [u8; 16] = [
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
+        0x20,
+    ];
+    let der = [&PKCS8_PREFIX[..], &[7; 32]].concat();
+    Ed25519KeyPair::from_der(&der, "policy_server".to_owned()).unwrap()
+}
+
 /// The public half of [`key_pair`], as the key of each of `servers`.
 pub(crate) fn public_keys(servers: &[&str]) -> PublicKeyMap {
     let key = Base64::new(key_pair().public_key().to_vec());

@@ -142,54 +142,48 @@ fn nobody_is_notified_of_the_own_event_nor_with_the_master_rule_on() {
     );
 }
 
+/// Whether a rule of this one condition applies to a message of this content is `expect`.
+fn check(condition: JsonValue, content: JsonValue, expect: bool) {
+    let pdu = event("m.room.message", None, content.clone());
+    let counted = counted(&rule(json!([condition.clone()])), &pdu, 3);
+    assert_eq!(counted, (expect, expect), "{condition} {content}");
+}
+
 #[test]
-fn conditions_hold_one_by_one() {
-    let check = |condition: JsonValue, content: JsonValue, expect: bool| {
-        let pdu = event("m.room.message", None, content.clone());
-        assert_eq!(
-            counted(&rule(json!([condition.clone()])), &pdu, 3),
-            (expect, expect),
-            "{condition} {content}"
+fn patterns_match_properties() {
+    let check = |key: &str, pattern: &str, content: JsonValue, expect: bool| {
+        check(
+            json!({ "kind": "event_match", "key": key, "pattern": pattern }),
+            content,
+            expect,
         );
     };
-    let matches =
-        |key: &str, pattern: &str| json!({ "kind": "event_match", "key": key, "pattern": pattern });
-    check(matches("type", "M.ROOM.*"), json!({}), true);
-    check(matches("sender", ALICE), json!({}), true);
-    check(matches("room_id", "!r:*"), json!({}), true);
-    check(matches("state_key", "*"), json!({}), false);
+    check("type", "M.ROOM.*", json!({}), true);
+    check("sender", ALICE, json!({}), true);
+    check("room_id", "!r:*", json!({}), true);
+    check("state_key", "*", json!({}), false);
+    check("content.body", "cake", json!({ "body": "CAKE!" }), true);
+    check("content.body", "cake", json!({ "body": "pancake" }), false);
+    check("content.x.y", "cake", json!({ "x": { "y": "cake" } }), true);
     check(
-        matches("content.body", "cake"),
-        json!({ "body": "CAKE!" }),
-        true,
-    );
-    check(
-        matches("content.body", "cake"),
-        json!({ "body": "pancake" }),
-        false,
-    );
-    check(
-        matches("content.x.y", "cake"),
-        json!({ "x": { "y": "cake" } }),
-        true,
-    );
-    check(
-        matches("content.x.y", "cake"),
+        "content.x.y",
+        "cake",
         json!({ "x": { "y": "a cake" } }),
         false,
     );
+    check(r"content.x\.y", "cake", json!({ "x.y": "cake" }), true);
     check(
-        matches(r"content.x\.y", "cake"),
-        json!({ "x.y": "cake" }),
-        true,
-    );
-    check(
-        matches(r"content.x\\y.z", "cake"),
+        r"content.x\y.z",
+        "cake",
         json!({ r"x\y": { "z": "cake" } }),
         true,
     );
-    check(matches("content.x", "5"), json!({ "x": 5 }), false);
-    check(matches("content.x", "*"), json!({}), false);
+    check("content.x", "5", json!({ "x": 5 }), false);
+    check("content.x", "*", json!({}), false);
+}
+
+#[test]
+fn properties_are_compared_with_their_type() {
     let is = |key: &str, value: JsonValue| json!({ "kind": "event_property_is", "key": key, "value": value });
     check(is("content.x", json!(5)), json!({ "x": 5 }), true);
     check(is("content.x", json!(true)), json!({ "x": 1 }), false);
@@ -199,31 +193,21 @@ fn conditions_hold_one_by_one() {
     let contains = |value: JsonValue| json!({ "kind": "event_property_contains", "key": "content.x", "value": value });
     check(contains(json!("b")), json!({ "x": ["a", "b"] }), true);
     check(contains(json!("b")), json!({ "x": "b" }), false);
-    check(
-        json!({ "kind": "room_member_count", "is": "<4" }),
-        json!({}),
-        true,
-    );
-    check(
-        json!({ "kind": "room_member_count", "is": "2" }),
-        json!({}),
-        false,
-    );
+}
+
+#[test]
+fn conditions_look_at_the_room_and_the_user() {
+    let count = |is: &str| json!({ "kind": "room_member_count", "is": is });
+    check(count("<4"), json!({}), true);
+    check(count("2"), json!({}), false);
     check(
         json!({ "kind": "sender_notification_permission", "key": "room" }),
         json!({}),
         true,
     );
-    check(
-        json!({ "kind": "contains_display_name" }),
-        json!({ "body": "hi bob *!" }),
-        true,
-    );
-    check(
-        json!({ "kind": "contains_display_name" }),
-        json!({ "body": "hi bob there" }),
-        false,
-    );
+    let name = || json!({ "kind": "contains_display_name" });
+    check(name(), json!({ "body": "hi bob *!" }), true);
+    check(name(), json!({ "body": "hi bob there" }), false);
     check(json!({ "kind": "org.example.unknown" }), json!({}), false);
 }
 

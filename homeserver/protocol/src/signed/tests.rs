@@ -233,6 +233,45 @@ fn a_second_signature_leaves_the_identifier() {
     assert!(receive(twice.object().clone(), rules).is_ok());
 }
 
+#[test]
+fn of_a_signed_copy_only_the_signatures_are_taken() {
+    let rules = &RoomVersionRules::V12;
+    let ours = message(rules);
+    let two = <&ServerName>::try_from("two.example").unwrap();
+    let copy = ours.clone().co_sign(two, &key_pair(), rules).unwrap();
+    let mut object = copy.object().clone();
+    object.insert("content".to_owned(), value(json!({ "body": "forged" })));
+    let merged = ours
+        .clone()
+        .with_signatures_of(&RawPdu::from_object(object.clone()), two, rules)
+        .unwrap();
+    assert_eq!(merged.json(), copy.json());
+    assert_eq!(merged.split(rules).unwrap().join(), copy.json());
+
+    let forged = value(json!({ "one.example": { "ed25519:1": "AAAA", "ed25519:2": "BBBB" } }));
+    object.insert("signatures".to_owned(), forged);
+    let copy = RawPdu::from_object(object.clone());
+    assert!(
+        ours.clone().with_signatures_of(&copy, two, rules).is_err(),
+        "not signed by that server"
+    );
+    let merged = ours
+        .clone()
+        .with_signatures_of(&copy, "one.example".try_into().unwrap(), rules)
+        .unwrap();
+    assert!(
+        receive(merged.object().clone(), rules).is_ok(),
+        "the signature that was there stays"
+    );
+    object.insert("depth".to_owned(), value(json!(999)));
+    let other = RawPdu::from_object(object);
+    assert!(
+        ours.with_signatures_of(&other, "one.example".try_into().unwrap(), rules)
+            .is_err(),
+        "another event"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -89,13 +89,13 @@ impl User {
         self.device_id = text(answer, "device_id");
     }
 
-    /// One request below `/_matrix/client`; its answer or refusal.
-    pub async fn request(
+    /// One request below `/_matrix/client`; its answer or refusal, or `None` if the connection broke before there was one.
+    pub async fn attempt(
         &self,
         method: Method,
         path: &str,
-        body: Option<Value>,
-    ) -> Result<Value, Refusal> {
+        body: Option<&Value>,
+    ) -> Option<Result<Value, Refusal>> {
         let mut request = self
             .http
             .request(method, format!("{}/_matrix/client{path}", self.base));
@@ -107,19 +107,31 @@ impl User {
                 .header("content-type", "application/json")
                 .body(body.to_string());
         }
-        let answer = request.timeout(WAIT_MAX).send().await.expect("an answer");
+        let answer = request.timeout(WAIT_MAX).send().await.ok()?;
         let status = answer.status();
-        let body = answer.text().await.expect("the answer's body");
+        let body = answer.text().await.ok()?;
         let json: Value = serde_json::from_str(&body).unwrap_or_default();
         if status.is_success() {
-            return Ok(json);
+            return Some(Ok(json));
         }
         let code = json["errcode"].as_str().unwrap_or_default().to_owned();
-        Err(Refusal {
+        Some(Err(Refusal {
             status: status.as_u16(),
             code,
             body,
-        })
+        }))
+    }
+
+    /// One request below `/_matrix/client`; its answer or refusal.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, Refusal> {
+        self.attempt(method, path, body.as_ref())
+            .await
+            .expect("an answer")
     }
 
     /// A GET that must succeed.
@@ -175,6 +187,27 @@ impl User {
                 .await,
             "event_id",
         )
+    }
+
+    /// Every event of the room's timeline that this user may see, newest first, as `/messages` pages through them.
+    pub async fn history(&self, room: &str) -> Vec<Value> {
+        let path = format!("/v3/rooms/{}/messages?dir=b&limit=100", escape(room));
+        let mut events = Vec::new();
+        let mut from = String::new();
+        loop {
+            let page = self.get(&format!("{path}{from}")).await;
+            events.extend(
+                page["chunk"]
+                    .as_array()
+                    .expect("a page of events")
+                    .iter()
+                    .cloned(),
+            );
+            let Some(end) = page["end"].as_str() else {
+                return events;
+            };
+            from = format!("&from={}", escape(end));
+        }
     }
 
     /// One sync from where the last one ended; its answer.

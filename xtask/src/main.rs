@@ -33,11 +33,18 @@ struct Arguments {
 enum Command {
     /// Install what the tests need, run every check, and print a summary.
     Test(test::Options),
+    /// Kill two federating servers again and again under load, and check that nothing acknowledged is lost.
+    Crash {
+        /// How often a server is killed.
+        #[arg(long, default_value_t = 50)]
+        rounds: u32,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Crash { rounds } => test::crash(rounds),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

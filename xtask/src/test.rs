@@ -89,6 +89,21 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     summary.verdict()
 }
 
+/// Runs the story of the killed servers with many rounds.
+pub(crate) fn crash(rounds: u32) -> Result<(), String> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--package",
+        "passeur-tests",
+        "--test",
+        "it",
+        "--",
+        "crash::",
+    ]);
+    process::run(command.env("PASSEUR_TEST_KILL_ROUNDS", rounds.to_string()))
+}
+
 /// The arguments of the `cargo test` runs that were asked for: one run for everything, so that nothing is left out.
 fn test_runs(only: &[Check]) -> Vec<(&'static str, &'static [&'static str])> {
     if only.is_empty() {

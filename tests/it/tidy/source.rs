@@ -37,6 +37,13 @@ impl Source {
         walk(self.tokens.clone(), &mut look);
     }
 
+    /// Whether the file holds nothing but tests, which may use what their subject may not.
+    pub(super) fn is_test(&self) -> bool {
+        self.path.starts_with("tests/")
+            || self.path.ends_with("/tests.rs")
+            || self.path.contains("/tests/")
+    }
+
     /// A complaint about one line of this file.
     pub(super) fn complaint(&self, line: usize, what: &str) -> String {
         format!("{}:{line}: {what}", self.path)

@@ -73,10 +73,7 @@ fn formats(tokens: proc_macro2::TokenStream) -> bool {
 
 /// What only tests and tools do to databases of their own is left alone.
 fn is_product(source: &Source) -> bool {
-    !["tests/", "xtask/"]
-        .iter()
-        .any(|folder| source.path.starts_with(folder))
-        && !source.path.contains("tests")
+    !source.is_test() && !source.path.starts_with("xtask/")
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::{
     accounts::Accounts,
     clock::{Clock, Rng},
     config::Config,
+    drain::Drain,
     http::{
         nonce::Nonces, origin::OriginVerifier, requester::Authenticator, token::Tokens, uia::Uia,
     },
@@ -33,6 +34,8 @@ pub struct Parts {
     pub rng: Arc<dyn Rng>,
     /// What the operator decided.
     pub config: Arc<Config>,
+    /// The end of the process: long polls, WebSockets and background loops heed it.
+    pub drain: Drain,
     /// The database.
     pub store: Arc<Store>,
     /// Requests to other servers.
@@ -70,6 +73,8 @@ pub struct Foundation {
     pub signing_key: Arc<Ed25519KeyPair>,
     /// The way to other servers.
     pub transport: Arc<dyn Transport>,
+    /// The end of the process.
+    pub drain: Drain,
 }
 
 impl App {
@@ -83,6 +88,7 @@ impl App {
             token_key,
             signing_key,
             transport,
+            drain,
         } = foundation;
         let federation = Arc::new(config.federation.clone());
         let own = OwnKeys::new(
@@ -122,6 +128,7 @@ impl App {
             clock,
             rng,
             config,
+            drain,
             store,
             remote,
             server_keys,

@@ -263,7 +263,8 @@ impl ConfigFile {
             .chain(&mut self.media.path)
             .chain(&mut self.expiry.key_store);
         for path in paths {
-            *path = folder.join(&*path);
+            // Without `.` in the middle, since paths are shown to people.
+            *path = folder.join(&*path).components().collect();
         }
     }
 

@@ -36,6 +36,9 @@ pub enum KeyFileError {
     /// The file is there already.
     #[error("{} exists and is never overwritten: move it away if you really want a new key", .0.display())]
     Exists(PathBuf),
+    /// There is no such file.
+    #[error("{} is missing: `passeur init` makes it", .0.display())]
+    Missing(PathBuf),
     /// The file cannot be read or written.
     #[error("{}: {source}", .path.display())]
     Io {
@@ -148,7 +151,10 @@ fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => KeyFileError::Missing(path.to_owned()),
+        _ => failed(source),
+    })?;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Mode {

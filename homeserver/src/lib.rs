@@ -2,6 +2,9 @@
 //!
 //! Invariant: a module uses only those below it in this list (`tests/it/tidy.rs` checks it).
 
+pub mod cli;
+pub mod server;
+
 pub mod app;
 pub mod listener;
 pub mod router;

@@ -109,6 +109,17 @@ impl Certificates {
 }
 
 impl Listeners {
+    /// Reads the certificates without binding anything.
+    ///
+    /// # Errors
+    /// [`ListenerError`] for the first that cannot be used.
+    pub fn check(configs: &[ListenerConfig]) -> Result<(), ListenerError> {
+        configs
+            .iter()
+            .filter_map(|config| config.tls.as_ref())
+            .try_for_each(|tls| tls::open(tls).map(drop))
+    }
+
     /// Reads the certificates and binds all sockets.
     ///
     /// # Errors

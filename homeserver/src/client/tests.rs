@@ -145,6 +145,7 @@ async fn open(folder: &Path, config: Config, clock: &MockClock, seed: u64) -> (A
         transport: Arc::new(Network::default()),
         store: Store::open(&options).await.unwrap(),
         config: Arc::new(config),
+        drain: crate::drain::Drain::new(),
     };
     let app = App::new(foundation);
     let router = router::client(&app);

@@ -13,6 +13,7 @@ use ruma::{OwnedDeviceId, OwnedUserId};
 
 use super::{
     error::ApiError,
+    rate_limit::Admission,
     token::{Claims, Tokens},
 };
 use crate::{
@@ -124,8 +125,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let token = token_of(parts)?.ok_or(TokenError::Missing)?;
-        let authenticator = Arc::<Authenticator>::from_ref(state);
-        Ok(authenticator.authenticate(&token).await?)
+        admit(parts, &token, &Arc::<Authenticator>::from_ref(state)).await
     }
 }
 
@@ -140,8 +140,24 @@ where
         let Some(token) = token_of(parts)? else {
             return Ok(None);
         };
-        let authenticator = Arc::<Authenticator>::from_ref(state);
-        Ok(Some(authenticator.authenticate(&token).await?))
+        admit(parts, &token, &Arc::<Authenticator>::from_ref(state)).await.map(Some)
+    }
+}
+
+/// Finds out who holds the token and counts the request: a user's against the user, a token that nobody could have been given
+/// against the address it came from.
+async fn admit(parts: &Parts, token: &str, authenticator: &Authenticator) -> Result<Requester, ApiError> {
+    let admission = parts.extensions.get::<Admission>();
+    match authenticator.authenticate(token).await {
+        Ok(requester) => {
+            admission.map_or(Ok(()), |admission| admission.charge_user(&requester.user_id))?;
+            Ok(requester)
+        }
+        Err(TokenError::Unknown) => {
+            admission.map_or(Ok(()), Admission::charge_failure)?;
+            Err(TokenError::Unknown.into())
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

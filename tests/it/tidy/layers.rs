@@ -10,7 +10,7 @@ use super::{
 
 /// The homeserver's modules, highest layer first. A new module gets its place here before it compiles into a test run.
 const LAYERS: [&[&str]; 8] = [
-    &["listener", "cli"],
+    &["listener", "server", "cli"],
     &["router"],
     &["client", "federation"],
     &["http", "app"],

@@ -1,0 +1,150 @@
+//! A whole server in one value: the parts, the listeners, and their end.
+//!
+//! Invariant: started means bound, migrated and serving; stopped means that no request runs and the database is closed.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use rustls::crypto::ring;
+use tokio::task::JoinHandle;
+
+use crate::{
+    app::{App, Foundation},
+    clock::{Clock, Rng},
+    config::Config,
+    drain::Drain,
+    http::edge::Edge,
+    key_files::{self, KeyFileError},
+    listener::{Certificates, ListenerError, Listeners},
+    outbound::{HttpsTransport, OutboundError, Transport},
+    router,
+    store::{Store, StoreError, StoreOptions},
+};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A key is missing or unusable.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The database cannot be used.
+    #[error("the database cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// Requests to other servers cannot be set up.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// The parts.
+    app: App,
+    /// The layers, whose limits can change.
+    edge: Edge,
+    /// Where it listens.
+    addresses: Vec<SocketAddr>,
+    /// The certificates, which can change.
+    certificates: Certificates,
+    /// Its end.
+    drain: Drain,
+    /// The listeners.
+    serving: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts a server as configured, with the keys in its data folder.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Result<Self, StartError> {
+        // Libraries that ask for the process's provider get ring. An error says that it is there already.
+        let _ = ring::default_provider().install_default();
+        let federation = Arc::new(config.federation.clone());
+        let transport = Arc::new(HttpsTransport::new(federation, Arc::clone(&clock))?);
+        Self::start_with(config, clock, rng, transport).await
+    }
+
+    /// Starts a server that reaches others by `transport`.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_with(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, StartError> {
+        let token_key = key_files::load_token_key(&config.token_key_path())?;
+        let signing_key = Arc::new(key_files::load_signing_key(&config.signing_key_path())?);
+        let listeners = Listeners::bind(&config.listeners).await?;
+        let store = Store::open(&store_options(&config)).await?;
+        let drain = Drain::new();
+        let edge = Edge::new(&config.rate_limits, &clock, &rng);
+        let app = App::new(Foundation {
+            clock: Arc::clone(&clock),
+            rng,
+            config: Arc::new(config),
+            store,
+            token_key,
+            signing_key,
+            transport,
+            drain: drain.clone(),
+        });
+        let (addresses, certificates) = (listeners.addresses(), listeners.certificates());
+        let serving = {
+            let (app, edge, drain) = (app.clone(), edge.clone(), drain.clone());
+            let routes = move |resources: &_| edge.wrap(router::routes(&app, resources), resources);
+            tokio::spawn(async move { listeners.serve(routes, clock, &drain).await })
+        };
+        Ok(Self {
+            app,
+            edge,
+            addresses,
+            certificates,
+            drain,
+            serving,
+        })
+    }
+
+    /// Where it listens, in the order of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Its parts, for tests that look inside.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Takes over what may change while running: certificates, which are read again, and rate limits.
+    pub fn reload(&self, config: &Config) {
+        self.edge.limiter.reconfigure(&config.rate_limits);
+        for error in self.certificates.reload().err().into_iter().flatten() {
+            tracing::error!(%error, "a certificate is not taken over");
+        }
+    }
+
+    /// Ends it: waits for requests, then closes the database.
+    pub async fn stop(self) {
+        self.drain.begin();
+        // A listener that panicked has been logged.
+        let _ = self.serving.await;
+        self.app.store.close().await;
+    }
+}
+
+/// Where the store is.
+pub(crate) fn store_options(config: &Config) -> StoreOptions {
+    let mut options = StoreOptions::new(config.database_url().expose());
+    options.readers_max = config.database.pool_size;
+    options
+}

@@ -12,8 +12,10 @@ use serde_json::value::RawValue as RawJsonValue;
 
 use crate::pdu::Pdu;
 
+mod clock;
 mod policy;
 
+pub use clock::{ExpiryClock, JUMP_MS_MAX, Reading};
 pub use policy::{POLICY_EVENT_TYPE, Policy, PolicyError, RETENTION_EVENT_TYPE};
 
 /// The key in the content of a message that holds its stamp.

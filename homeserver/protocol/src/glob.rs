@@ -40,8 +40,8 @@ impl Glob {
             return None;
         }
         let mut by_char = HashMap::<char, States>::new();
-        let mut any = States::none(len);
-        let mut stars = States::none(len);
+        let mut any = States::NONE;
+        let mut stars = States::NONE;
         let mut position = 0;
         for c in lower(pattern) {
             if is_star(&c) {
@@ -53,7 +53,7 @@ impl Glob {
             } else {
                 by_char
                     .entry(c)
-                    .or_insert_with(|| States::none(len))
+                    .or_insert_with(|| States::NONE)
                     .add(position);
             }
             position += 1;
@@ -71,7 +71,7 @@ impl Glob {
 
     /// Whether the pattern matches the whole of `text`.
     pub fn matches(&self, text: &str) -> bool {
-        let mut states = States::none(self.len);
+        let mut states = States::NONE;
         states.add(0);
         for c in lower(text) {
             if !self.step(&mut states, c) {
@@ -89,7 +89,7 @@ impl Glob {
         if self.len == 0 {
             return self.stars.has(0);
         }
-        let mut states = States::none(self.len);
+        let mut states = States::NONE;
         let mut before_is_word = false;
         for c in lower(text) {
             let is_word = c.is_ascii_alphanumeric() || c == '_';
@@ -134,15 +134,15 @@ fn lower(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars().flat_map(char::to_lowercase)
 }
 
-/// A set of small numbers, one bit each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct States(Vec<u64>);
+/// A set of small numbers, one bit each. Of fixed size, so that matching allocates nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct States([u64; WORDS]);
+
+/// One bit for each number of matched characters, none included.
+const WORDS: usize = GLOB_CHARS_MAX / 64 + 1;
 
 impl States {
-    /// The empty set, with room for numbers up to and including `greatest`.
-    fn none(greatest: usize) -> Self {
-        Self(vec![0; greatest / 64 + 1])
-    }
+    const NONE: Self = Self([0; WORDS]);
 
     fn add(&mut self, number: usize) {
         if let Some(word) = self.0.get_mut(number / 64) {

@@ -158,7 +158,7 @@ mod tests {
         let patterns = (0..8_000).map(|n| format!("a*a*{n}")).collect::<Vec<_>>();
         let acl = ServerAcl::new(&raw(&json!({ "allow": ["*"], "deny": patterns })));
         let server = format!("{}.example", "a".repeat(60));
-        for _ in 0..20 {
+        for _ in 0..3 {
             assert!(acl.is_allowed((&*server).try_into().unwrap()));
         }
     }

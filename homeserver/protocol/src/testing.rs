@@ -45,12 +45,22 @@ pub(crate) fn key_pair() -> Ed25519KeyPair {
 
 /// Another such key pair, with the name that policy servers give theirs.
 pub(crate) fn policy_key_pair() -> Ed25519KeyPair {
+    key_pair_of_seed([7; 32], "policy_server")
+}
+
+/// The key pair of the specification's vectors. <https://spec.matrix.org/v1.19/appendices/#signing-key>
+pub(crate) fn vector_key_pair() -> Ed25519KeyPair {
+    let seed =
+        Base64::<Standard, [u8; 32]>::parse("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1").unwrap();
+    key_pair_of_seed(seed.into_inner(), "1")
+}
+
+fn key_pair_of_seed(seed: [u8; 32], name: &str) -> Ed25519KeyPair {
     const PKCS8_PREFIX: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
         0x20,
     ];
-    let der = [&PKCS8_PREFIX[..], &[7; 32]].concat();
-    Ed25519KeyPair::from_der(&der, "policy_server".to_owned()).unwrap()
+    Ed25519KeyPair::from_der(&[&PKCS8_PREFIX[..], &seed].concat(), name.to_owned()).unwrap()
 }
 
 /// The public half of [`key_pair`], as the key of each of `servers`.

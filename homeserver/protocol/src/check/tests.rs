@@ -1,5 +1,6 @@
 //! Each verdict, and what is asked for.
 
+use proptest::prelude::*;
 use ruma::room_version_rules::RoomVersionRules;
 use serde_json::json;
 
@@ -230,5 +231,27 @@ fn extreme_power_levels_are_refused_without_a_panic() {
             judged(&room, &pdu, &state, &state),
             Verdict::Rejected(_)
         ));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Destroying the body of a message changes neither its identifier nor any verdict on it.
+    #[test]
+    fn a_stub_is_judged_as_the_message_was(
+        version in 0..ALL_RULES.len(), sender in prop::sample::select(vec![ALICE, BOB, CAROL]),
+        kind in prop::sample::select(vec!["m.room.message", "m.room.encrypted", "m.reaction", "m.room.redaction"]),
+        is_banned in any::<bool>(), body in any::<String>(),
+    ) {
+        let (mut room, before) = TestRoom::with_bob(ALL_RULES[version].clone());
+        let message = room.build(&before, sender, kind, None, json!({ "body": body, "ciphertext": "x" }));
+        let stub = Pdu::from_json(
+            message.pdu().event_id.clone(), &message.split(&room.rules).unwrap().skeleton, &room.rules).unwrap();
+        let mut now = before.clone();
+        if is_banned {
+            room.put(&mut now, ALICE, "m.room.member", Some(BOB), json!({ "membership": "ban" }));
+        }
+        prop_assert_eq!(judged(&room, &stub, &before, &now), judged(&room, message.pdu(), &before, &now));
     }
 }

@@ -5,7 +5,7 @@ use ruma::room_version_rules::RoomVersionRules;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{ALICE, ALL_RULES, BOB, TestRoom, key_pair, public_keys};
+use crate::testing::{ALICE, ALL_RULES, BOB, TestRoom, key_pair, public_keys, vector_key_pair};
 
 /// A message of Alice in a room of these rules.
 fn message(rules: &RoomVersionRules) -> SignedPdu {
@@ -27,6 +27,44 @@ fn receive(object: CanonicalJsonObject, rules: &RoomVersionRules) -> Result<Sign
 
 fn value(json: serde_json::Value) -> CanonicalJsonValue {
     json.try_into().unwrap()
+}
+
+/// <https://spec.matrix.org/v1.19/appendices/#event-signing>
+#[test]
+fn the_specifications_event_verifies_and_signs_to_the_same_bytes() {
+    let rules = &RoomVersionRules::V10;
+    let key_pair = vector_key_pair();
+    let key = ruma::serde::Base64::new(key_pair.public_key().to_vec());
+    let keys = PublicKeyMap::from([(
+        "domain".to_owned(),
+        BTreeMap::from([("ed25519:1".to_owned(), key)]),
+    )]);
+    let mut event = json!({
+        "room_id": "!x:domain", "sender": "@a:domain", "origin": "domain", "origin_server_ts": 1_000_000,
+        "hashes": { "sha256": "5jM4wQpv6lnBo7CLIghJuHdW+s2CMBJPUOGOC89ncos" }, "type": "X", "content": {},
+        "prev_events": [], "auth_events": [], "depth": 3, "unsigned": { "age_ts": 1_000_000 },
+        "signatures": { "domain": {
+            "ed25519:1":
+                "KxwGjPSDEtvnFgU00fwFz+l6d2pJM6XBIaMEn81SXPTRl16AqLAYqfIReFGZlHi5KLjAWbOoMszkwsQma+lYAg",
+        } },
+    });
+    let raw = RawPdu::parse(event.to_string().as_bytes()).unwrap();
+    let verified = raw
+        .check_format(rules)
+        .unwrap()
+        .verify(&keys, rules)
+        .unwrap();
+    assert!(!verified.redacted_by_hash());
+    let signed = verified
+        .clone()
+        .co_sign("domain".try_into().unwrap(), &key_pair, rules)
+        .unwrap();
+    assert_eq!(signed.json(), verified.json());
+    event.as_object_mut().unwrap().remove("unsigned");
+    assert_eq!(
+        String::from_utf8_lossy(signed.json()),
+        value(event).to_string()
+    );
 }
 
 #[test]

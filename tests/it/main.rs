@@ -3,10 +3,12 @@
 //! Stories are grouped as the specification's APIs are; those that need Synapse or matrix-nio stand under `peers`, so
 //! that `--skip peers::` leaves them out.
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     reason = "a helper of a test fails the test by panicking"
 )]
 
+mod client;
 mod peers;
 mod tidy;

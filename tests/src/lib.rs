@@ -11,10 +11,12 @@
 
 pub mod ca;
 pub mod nio;
+pub mod server;
 pub mod synapse;
 pub mod user;
 
 mod net;
+mod postgres;
 
 /// The word in the name of every test user and in every body that a test sends, by which the captured log is searched.
 pub const MARKER: &str = "quetzal";

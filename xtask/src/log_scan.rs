@@ -35,6 +35,9 @@ pub(crate) fn run(folder: &Path) -> Result<(), String> {
         }
     }
     println!("{lines} lines of log searched, {found} give something away");
+    if lines == 0 {
+        return Err("the tests left no log to search".to_owned());
+    }
     if found == 0 {
         Ok(())
     } else {

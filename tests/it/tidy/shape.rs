@@ -34,6 +34,29 @@ fn check_file(source: &Source) -> Vec<String> {
     complaints
 }
 
+/// Complaints about an endpoint that does not say where the specification describes it.
+fn check_endpoint(source: &Source) -> Vec<String> {
+    let areas = ["homeserver/src/client/", "homeserver/src/federation/"];
+    let inside = areas.iter().find_map(|area| source.path.strip_prefix(area));
+    let is_endpoint = inside.is_some_and(|path| path.contains('/')) && !source.is_test();
+    let header: String = source
+        .text
+        .lines()
+        .take_while(|line| line.starts_with("//!"))
+        .collect();
+    // Endpoints of our own have no place in it, but a name that says so.
+    let says = ["https://spec.matrix.org/", "/_passeur/", "org.passeur"]
+        .iter()
+        .any(|place| header.contains(place));
+    if is_endpoint && !says {
+        return vec![source.complaint(
+            1,
+            "an endpoint's header links its section of the specification",
+        )];
+    }
+    Vec::new()
+}
+
 /// Complaints about functions that are too long.
 fn check_functions(source: &Source) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -95,6 +118,16 @@ fn files_have_a_header_and_end_in_time() {
 }
 
 #[test]
+fn endpoints_link_the_specification() {
+    expect_none(
+        &workspace_sources()
+            .iter()
+            .flat_map(check_endpoint)
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
 fn functions_are_short() {
     expect_none(
         &workspace_sources()
@@ -128,6 +161,26 @@ fn a_file_out_of_shape_is_found() {
         &format!("//! A room.{}", "\n".repeat(FILE_LINES_MAX)),
     );
     assert_eq!(check_file(&good), Vec::<String>::new());
+}
+
+#[test]
+fn an_endpoint_without_a_link_is_found() {
+    let check = |path: &str, header: &str| check_endpoint(&Source::new(path, header)).len();
+    assert_eq!(
+        check(
+            "homeserver/src/client/room/create_room.rs",
+            "//! Makes a room."
+        ),
+        1
+    );
+    assert_eq!(
+        check(
+            "homeserver/src/client/room/create_room.rs",
+            "//! See <https://spec.matrix.org/v1.19/>."
+        ),
+        0
+    );
+    assert_eq!(check("homeserver/src/client/room.rs", "//! Rooms."), 0);
 }
 
 #[test]

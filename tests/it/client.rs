@@ -1,0 +1,3 @@
+//! One server and its clients.
+
+mod tokens;

@@ -15,8 +15,8 @@ pub mod federation;
 pub mod http;
 
 pub mod accounts;
-pub mod rooms;
 pub mod outbound;
+pub mod rooms;
 
 pub mod store;
 

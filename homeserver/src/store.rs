@@ -17,18 +17,22 @@ use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, QuerySelect};
 mod accounts;
 mod append;
 mod connect;
+mod cross_signing;
+mod device_keys;
 mod devices;
 pub mod entity;
 mod error;
 mod events;
 mod heads;
 mod log;
+mod one_time_keys;
 mod registration_tokens;
 mod rooms;
 mod scope;
-mod sessions;
 mod server_keys;
+mod sessions;
 mod state;
+mod to_device;
 mod tx;
 mod writer;
 
@@ -38,17 +42,26 @@ pub use self::{
     },
     append::{Moved, NewEvent, NewMembership, NewTransaction, OnDisk, RoomAppend},
     connect::{Engine, StoreOptions},
+    cross_signing::{
+        AddSignatures, ForeignSignature, NewCrossSigningKey, SetCrossSigningKeys, SignedObject,
+    },
+    device_keys::{CrossSigningKey, KeyUsage, UserKeys},
     devices::{DeleteDevices, Device, RenameDevice},
     error::StoreError,
     events::{Direction, Event, EventStatus},
     heads::Heads,
     log::{LogEnd, LogKind, LogRow},
+    one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     rooms::{Membership, MembershipRow, RoomRow},
     scope::Scope,
-    sessions::{NewSession, SessionRow, StartSession},
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
+    sessions::{NewSession, SessionRow, StartSession},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, apply, difference},
+    to_device::{
+        DeleteEdus, DeleteToDevice, NewEdu, NewToDevice, PurgeToDevice, SendToDevice,
+        ToDeviceMessage, ToDeviceTransaction, queue_edu,
+    },
     tx::Tx,
     writer::{Change, Committed, Published},
 };
@@ -73,6 +86,8 @@ pub struct Store {
     room_versions: Cache<String, RoomVersionId>,
     group_cache: Cache<i64, Arc<StateGroup>>,
     state_cache: Cache<i64, RoomStateMap>,
+    key_cache: Arc<device_keys::KeyCache>,
+    count_cache: Arc<one_time_keys::CountCache>,
 }
 
 impl std::fmt::Debug for Store {
@@ -94,6 +109,13 @@ impl Store {
         connect::migrate(&write).await?;
         let reader = connect::reading(options, engine).await?;
         let heads = Arc::new(Heads::new(newest_position(&reader).await?));
+        let key_cache = Arc::new(device_keys::KeyCache::new());
+        let count_cache = Arc::new(one_time_keys::CountCache::new());
+        let (keys, counts) = (Arc::clone(&key_cache), Arc::clone(&count_cache));
+        heads.on_commit(Box::new(move |published| {
+            keys.on_commit(published);
+            counts.on_commit(published);
+        }));
         let writer = writer::Writer::start(write, engine, Arc::clone(&heads));
         Ok(Arc::new(Self {
             reader,
@@ -104,6 +126,8 @@ impl Store {
             room_versions: Cache::new(ROOM_VERSIONS_CACHED_MAX),
             group_cache: Cache::new(state::GROUPS_CACHED_MAX),
             state_cache: Cache::new(state::GROUPS_CACHED_MAX),
+            key_cache,
+            count_cache,
         }))
     }
 

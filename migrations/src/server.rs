@@ -7,7 +7,9 @@ use sea_orm_migration::prelude::*;
 mod m0001_log;
 mod m0002_accounts;
 mod m0003_rooms;
+mod m0004_keys;
 mod m0005_federation;
+mod m0006_backups_and_media;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -19,7 +21,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_log::Migration),
             Box::new(m0002_accounts::Migration),
             Box::new(m0003_rooms::Migration),
+            Box::new(m0004_keys::Migration),
             Box::new(m0005_federation::Migration),
+            Box::new(m0006_backups_and_media::Migration),
         ]
     }
 }

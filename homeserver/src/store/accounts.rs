@@ -10,7 +10,10 @@ use sea_orm::{
 
 use super::{
     Change, LogKind, Scope, Store, StoreError, Tx, devices,
-    entity::{account_data, accounts, filters, openid_tokens, profiles},
+    entity::{
+        account_data, accounts, backup_keys, cross_signing_keys, filters, key_backups,
+        key_signatures, openid_tokens, profiles,
+    },
     registration_tokens,
     sessions::{self, NewSession},
 };
@@ -256,7 +259,19 @@ impl Change for Deactivate {
                     .await?;
             )*};
         }
-        delete_from!(profiles, account_data, filters, openid_tokens);
+        delete_from!(
+            profiles,
+            account_data,
+            filters,
+            openid_tokens,
+            cross_signing_keys,
+            key_backups,
+            backup_keys
+        );
+        key_signatures::Entity::delete_many()
+            .filter(key_signatures::Column::Signer.eq(id))
+            .exec(tx.connection())
+            .await?;
         tx.append(Scope::Keys(&self.user_id), LogKind::DeviceList, None);
         Ok(Some(ended))
     }

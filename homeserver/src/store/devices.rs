@@ -8,7 +8,10 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, se
 
 use super::{
     Change, LogKind, Scope, Store, StoreError, Tx,
-    entity::{devices, sessions},
+    entity::{
+        device_keys, devices, fallback_keys, one_time_keys, pushers, sessions, to_device,
+        to_device_transactions,
+    },
 };
 
 /// A device of a local user.
@@ -111,7 +114,16 @@ pub(super) async fn forget(
                 .await?;
         )*};
     }
-    delete_from!(sessions, devices);
+    delete_from!(
+        sessions,
+        devices,
+        device_keys,
+        one_time_keys,
+        fallback_keys,
+        to_device,
+        to_device_transactions,
+        pushers
+    );
     for device in devices {
         let reference = Some(device.to_string());
         tx.append(Scope::Keys(user), LogKind::DeviceList, reference);

@@ -1,0 +1,194 @@
+//! Identity keys of local devices and cross-signing keys of local users, by user and from a cache.
+//!
+//! Invariant: a user's entry in the cache is dropped by the commit that changes his keys, before
+//! that commit is answered; an entry read before a change is never remembered after it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use quick_cache::{Weighter, sync::Cache};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use serde_json::value::RawValue;
+
+use super::{
+    LogKind, Published, Store, StoreError,
+    entity::{cross_signing_keys, device_keys},
+};
+
+/// Bytes of keys that are remembered.
+const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How many users that is taken to be.
+const CACHE_USERS: usize = 8_000;
+/// Bytes that an entry costs besides the keys.
+const ENTRY_BYTES: u64 = 200;
+
+/// What a cross-signing key is for. The numbers are stored: they are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i16)]
+pub enum KeyUsage {
+    /// The user's identity: signs the other two.
+    Master = 1,
+    /// Signs the user's own devices.
+    SelfSigning = 2,
+    /// Signs other users' master keys; only its owner sees it.
+    UserSigning = 3,
+}
+
+impl KeyUsage {
+    fn from_number(number: i16) -> Result<Self, StoreError> {
+        match number {
+            1 => Ok(Self::Master),
+            2 => Ok(Self::SelfSigning),
+            3 => Ok(Self::UserSigning),
+            _ => Err(StoreError::corrupt("cross_signing_keys", "usage")),
+        }
+    }
+}
+
+/// A cross-signing key as stored.
+#[derive(Clone, Debug)]
+pub struct CrossSigningKey {
+    /// The public key, in unpadded base64.
+    pub public_key: String,
+    /// The key object.
+    pub content: Box<RawValue>,
+}
+
+/// All public keys of one user, as everybody may see them (but for the user-signing key).
+#[derive(Clone, Debug, Default)]
+pub struct UserKeys {
+    /// Of each device that has uploaded them.
+    pub devices: BTreeMap<OwnedDeviceId, Box<RawValue>>,
+    /// The cross-signing keys.
+    pub cross_signing: BTreeMap<KeyUsage, CrossSigningKey>,
+}
+
+impl UserKeys {
+    fn bytes(&self) -> usize {
+        let devices = self.devices.values().map(|keys| keys.get().len());
+        let cross = self
+            .cross_signing
+            .values()
+            .map(|key| key.content.get().len());
+        devices.chain(cross).sum()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ByBytes;
+
+impl Weighter<Box<str>, Arc<UserKeys>> for ByBytes {
+    fn weight(&self, _: &Box<str>, keys: &Arc<UserKeys>) -> u64 {
+        ENTRY_BYTES + keys.bytes() as u64
+    }
+}
+
+/// The keys of users as remembered.
+#[derive(Debug)]
+pub(super) struct KeyCache {
+    users: Cache<Box<str>, Arc<UserKeys>, ByBytes>,
+    /// Counts the changes.
+    changes: Mutex<u64>,
+}
+
+impl KeyCache {
+    pub(super) fn new() -> Self {
+        Self {
+            users: Cache::with_weighter(CACHE_USERS, CACHE_BYTES_MAX, ByBytes),
+            changes: Mutex::new(0),
+        }
+    }
+
+    /// Drops the entries of users whose keys a commit has changed.
+    pub(super) fn on_commit(&self, published: &Published) {
+        let changed = published
+            .rows
+            .iter()
+            .filter(|row| row.kind == LogKind::DeviceList)
+            .filter_map(|row| row.scope.strip_prefix('k'));
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        for user in changed {
+            *changes += 1;
+            self.users.remove(user);
+        }
+    }
+
+    fn mark(&self) -> u64 {
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, user: &UserId, keys: &Arc<UserKeys>, mark: u64) {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *changes == mark {
+            self.users.insert(user.as_str().into(), Arc::clone(keys));
+        }
+    }
+}
+
+impl Store {
+    /// The keys of local users; empty ones for who has none. One read a table, whatever their number.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] for keys that are no JSON.
+    pub async fn keys_of(
+        &self,
+        users: &[&UserId],
+    ) -> Result<HashMap<OwnedUserId, Arc<UserKeys>>, StoreError> {
+        let mut found = HashMap::with_capacity(users.len());
+        let mut missing = Vec::new();
+        for &user in users {
+            match self.key_cache.users.get(user.as_str()) {
+                Some(keys) => {
+                    found.insert(user.to_owned(), keys);
+                }
+                None => missing.push(user),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let mark = self.key_cache.mark();
+        let mut loaded = self.load_keys(&missing).await?;
+        for user in missing {
+            let keys = Arc::new(loaded.remove(user.as_str()).unwrap_or_default());
+            self.key_cache.remember(user, &keys, mark);
+            found.insert(user.to_owned(), keys);
+        }
+        Ok(found)
+    }
+
+    async fn load_keys(&self, users: &[&UserId]) -> Result<HashMap<String, UserKeys>, StoreError> {
+        let ids = || users.iter().map(|user| user.as_str());
+        let mut loaded: HashMap<String, UserKeys> = HashMap::new();
+        let devices = device_keys::Entity::find()
+            .filter(device_keys::Column::UserId.is_in(ids()))
+            .all(self.reader())
+            .await?;
+        for row in devices {
+            let keys = raw(row.content, "device_keys")?;
+            let user = loaded.entry(row.user_id).or_default();
+            user.devices.insert(row.device_id.into(), keys);
+        }
+        let cross_signing = cross_signing_keys::Entity::find()
+            .filter(cross_signing_keys::Column::UserId.is_in(ids()))
+            .all(self.reader())
+            .await?;
+        for row in cross_signing {
+            let key = CrossSigningKey {
+                public_key: row.public_key,
+                content: raw(row.content, "cross_signing_keys")?,
+            };
+            let user = loaded.entry(row.user_id).or_default();
+            user.cross_signing
+                .insert(KeyUsage::from_number(row.usage)?, key);
+        }
+        Ok(loaded)
+    }
+}
+
+fn raw(json: String, table: &'static str) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(json).map_err(|_| StoreError::corrupt(table, "content"))
+}

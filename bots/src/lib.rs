@@ -1,1 +1,3 @@
-//! To come.
+//! Bots that people deploy, one a file, on the SDK's bot framework.
+
+pub mod alert;

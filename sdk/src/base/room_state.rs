@@ -1,0 +1,345 @@
+//! What this client knows of one room.
+//!
+//! Invariant: [`RoomState::encryption`] never goes back to `None`, whatever a server says
+//! (<https://spec.matrix.org/v1.19/client-server-api/#handling-an-mroomencryption-state-event>).
+
+use std::collections::BTreeMap;
+
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+use super::policy::{EXPIRY_POLICY_TYPE, ExpiryPolicy};
+use crate::{crypto::SecretBytes, store::RoomEntry};
+
+/// The most bytes kept of a name or a display name.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// How somebody stands to a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Membership {
+    /// Takes part.
+    Join,
+    /// Has been asked to join.
+    Invite,
+    /// Has asked to be let in.
+    Knock,
+    /// Is not, or no longer, part of it.
+    #[default]
+    Leave,
+    /// Is kept out.
+    Ban,
+}
+
+impl Membership {
+    fn read(content: &Value) -> Option<Self> {
+        Self::deserialize(content.get("membership")?).ok()
+    }
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// How they stand to the room.
+    pub membership: Membership,
+    /// The name they chose for this room; anybody can choose any name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+}
+
+/// Content of `m.room.encryption`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    /// As the state event says; Megolm is used whatever it says.
+    pub algorithm: String,
+    /// How long a session may be used, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_period_ms: Option<u64>,
+    /// How many messages a session may encrypt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_period_msgs: Option<u64>,
+}
+
+/// What this client knows of one room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomState {
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// How we stand to it.
+    pub membership: Membership,
+    /// Set once the room was seen to be encrypted, and for ever after.
+    #[serde(default)]
+    pub encryption: Option<Encryption>,
+    /// How long messages live.
+    #[serde(default)]
+    pub expiry: Option<ExpiryPolicy>,
+    /// The room's name, as its members see it.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Everybody who was ever seen as a member.
+    #[serde(default)]
+    pub members: BTreeMap<OwnedUserId, Member>,
+    /// Who may see history, as the state event says.
+    #[serde(default)]
+    pub history_visibility: Option<String>,
+    /// From where older messages can be fetched.
+    #[serde(default)]
+    pub prev_batch: Option<String>,
+}
+
+/// The parts of a state event that matter here.
+#[derive(Debug, Deserialize)]
+struct StateEvent {
+    #[serde(rename = "type")]
+    kind: String,
+    state_key: String,
+    content: Value,
+}
+
+impl RoomState {
+    /// A room of which nothing is known yet.
+    #[must_use]
+    pub fn new(room_id: OwnedRoomId) -> Self {
+        Self {
+            room_id,
+            membership: Membership::Leave,
+            encryption: None,
+            expiry: None,
+            name: None,
+            members: BTreeMap::new(),
+            history_visibility: None,
+            prev_batch: None,
+        }
+    }
+
+    /// As it is kept in the store.
+    pub(crate) fn encode(&self) -> Option<RoomEntry> {
+        Some(RoomEntry {
+            room_id: self.room_id.clone(),
+            encrypted: self.is_encrypted(),
+            body: SecretBytes::new(serde_json::to_vec(self).ok()?),
+        })
+    }
+
+    /// From the store. A room that the store holds for encrypted is, whatever the rest says.
+    pub(crate) fn decode(entry: &RoomEntry) -> Option<Self> {
+        let mut state: Self = serde_json::from_slice(entry.body.expose()).ok()?;
+        if entry.encrypted && state.encryption.is_none() {
+            state.encryption = Some(Encryption::default());
+        }
+        Some(state)
+    }
+
+    /// Whether messages into this room must be encrypted.
+    #[must_use]
+    pub const fn is_encrypted(&self) -> bool {
+        self.encryption.is_some()
+    }
+
+    /// Takes in an event if it is a state event, full or stripped; tells whether it changed anything.
+    pub fn apply(&mut self, event: &RawValue, own_user: &UserId) -> bool {
+        let Ok(event) = serde_json::from_str::<StateEvent>(event.get()) else {
+            return false;
+        };
+        let before = self.clone();
+        match (event.kind.as_str(), event.state_key.as_str()) {
+            ("m.room.encryption", "") => self.apply_encryption(&event.content),
+            (EXPIRY_POLICY_TYPE, "") => {
+                self.expiry = serde_json::from_value(event.content).ok();
+            }
+            ("m.room.name", "") => {
+                self.name = event
+                    .content
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .map(bounded);
+            }
+            ("m.room.history_visibility", "") => {
+                let visibility = event.content.get("history_visibility");
+                self.history_visibility = visibility.and_then(Value::as_str).map(bounded);
+            }
+            ("m.room.member", user) => self.apply_member(user, &event.content, own_user),
+            _ => {}
+        }
+        *self != before
+    }
+
+    fn apply_encryption(&mut self, content: &Value) {
+        // Content without an algorithm (a redacted event, say) still marks the room as encrypted.
+        let encryption: Encryption = serde_json::from_value(content.clone()).unwrap_or_default();
+        if self.encryption.is_none() || !encryption.algorithm.is_empty() {
+            self.encryption = Some(encryption);
+        }
+    }
+
+    fn apply_member(&mut self, user: &str, content: &Value, own_user: &UserId) {
+        let (Ok(user), Some(membership)) = (OwnedUserId::try_from(user), Membership::read(content))
+        else {
+            return;
+        };
+        if user == own_user {
+            self.membership = membership;
+        }
+        let display_name = content
+            .get("displayname")
+            .and_then(Value::as_str)
+            .map(bounded);
+        self.members.insert(
+            user,
+            Member {
+                membership,
+                display_name,
+            },
+        );
+    }
+
+    /// Members whose devices get keys: who has joined, and who is invited and may read on from now.
+    pub fn recipients(&self) -> impl Iterator<Item = &OwnedUserId> {
+        self.members
+            .iter()
+            .filter(|(_, member)| {
+                matches!(member.membership, Membership::Join | Membership::Invite)
+            })
+            .map(|(user, _)| user)
+    }
+
+    /// Members who take part.
+    pub fn joined(&self) -> impl Iterator<Item = &OwnedUserId> {
+        self.members
+            .iter()
+            .filter(|(_, member)| member.membership == Membership::Join)
+            .map(|(user, _)| user)
+    }
+}
+
+fn bounded(text: &str) -> String {
+    let mut end = text.len().min(NAME_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_room_id, owned_user_id};
+    use serde_json::json;
+
+    use super::*;
+
+    fn apply(room: &mut RoomState, kind: &str, key: &str, content: Value) -> bool {
+        let event = json!({"type": kind, "state_key": key, "sender": "@x:y", "content": content});
+        let raw = serde_json::value::to_raw_value(&event).unwrap();
+        room.apply(&raw, &owned_user_id!("@alice:one"))
+    }
+
+    fn room() -> RoomState {
+        RoomState::new(owned_room_id!("!r:one"))
+    }
+
+    #[test]
+    fn encryption_is_sticky() {
+        let mut room = room();
+        let megolm = json!({"algorithm": "m.megolm.v1.aes-sha2", "rotation_period_msgs": 7});
+        assert!(apply(&mut room, "m.room.encryption", "", megolm));
+        let before = room.clone();
+        for content in [
+            json!({}),
+            json!({"algorithm": ""}),
+            json!({"algorithm": 7}),
+            json!(null),
+        ] {
+            assert!(!apply(&mut room, "m.room.encryption", "", content));
+            assert_eq!(room, before);
+        }
+    }
+
+    #[test]
+    fn any_encryption_event_marks_the_room() {
+        for content in [
+            json!({}),
+            json!({"algorithm": "unknown"}),
+            json!("nonsense"),
+        ] {
+            let mut room = room();
+            apply(&mut room, "m.room.encryption", "", content);
+            assert!(room.is_encrypted());
+        }
+        let mut room = room();
+        apply(
+            &mut room,
+            "m.room.encryption",
+            "elsewhere",
+            json!({"algorithm": "a"}),
+        );
+        assert!(!room.is_encrypted());
+    }
+
+    #[test]
+    fn members_and_our_own_membership_are_followed() {
+        let mut room = room();
+        apply(
+            &mut room,
+            "m.room.member",
+            "@alice:one",
+            json!({"membership": "join"}),
+        );
+        apply(
+            &mut room,
+            "m.room.member",
+            "@bob:two",
+            json!({"membership": "invite"}),
+        );
+        apply(
+            &mut room,
+            "m.room.member",
+            "@eve:two",
+            json!({"membership": "ban"}),
+        );
+        apply(
+            &mut room,
+            "m.room.member",
+            "nonsense",
+            json!({"membership": "join"}),
+        );
+        apply(
+            &mut room,
+            "m.room.member",
+            "@dan:two",
+            json!({"membership": "emperor"}),
+        );
+        assert_eq!(room.membership, Membership::Join);
+        let recipients: Vec<_> = room.recipients().map(|user| user.as_str()).collect();
+        assert_eq!(recipients, ["@alice:one", "@bob:two"]);
+        assert_eq!(room.joined().count(), 1);
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_read_is_no_policy() {
+        let mut room = room();
+        apply(
+            &mut room,
+            EXPIRY_POLICY_TYPE,
+            "",
+            json!({"default_ms": 30_000}),
+        );
+        assert_eq!(room.expiry.as_ref().unwrap().default_ms, Some(30_000));
+        apply(
+            &mut room,
+            EXPIRY_POLICY_TYPE,
+            "",
+            json!({"default_ms": "soon"}),
+        );
+        assert_eq!(room.expiry, None);
+    }
+
+    #[test]
+    fn an_event_that_is_no_state_event_changes_nothing() {
+        let mut room = room();
+        for event in [r#"{"type":"m.room.encryption","content":{}}"#, "7", "{}"] {
+            let raw = RawValue::from_string(event.to_owned()).unwrap();
+            assert!(!room.apply(&raw, &owned_user_id!("@alice:one")));
+        }
+    }
+}

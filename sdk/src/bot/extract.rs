@@ -1,0 +1,94 @@
+//! What a handler may ask for, by the types of its arguments.
+//!
+//! Invariant: an extractor only reads the command; if it does not fit, the handler is not called and the sender is told why.
+
+use std::{any::Any, sync::Arc};
+
+use ruma::OwnedUserId;
+
+use super::command::Command;
+use crate::{Client, Room};
+
+/// Why a handler was not called, in words for whoever sent the command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+/// A handler's argument.
+pub trait FromCommand: Sized + Send + 'static {
+    /// Takes the argument from a command.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if the command does not have it.
+    fn from_command(command: &Command) -> Result<Self, Refusal>;
+}
+
+/// Who sent the command.
+#[derive(Clone, Debug)]
+pub struct Sender(pub OwnedUserId);
+
+/// The room the command came from.
+#[derive(Clone, Debug)]
+pub struct InRoom(pub Room);
+
+/// The words after the command's name.
+#[derive(Clone, Debug)]
+pub struct Words(pub Vec<String>);
+
+/// Everything after the command's name; refused if there is nothing.
+#[derive(Clone, Debug)]
+pub struct Rest(pub String);
+
+/// Something that was handed to [`Bot::state`](super::Bot::state).
+#[derive(Clone, Debug)]
+pub struct State<T>(pub Arc<T>);
+
+impl FromCommand for Sender {
+    fn from_command(command: &Command) -> Result<Self, Refusal> {
+        Ok(Self(command.sender.clone()))
+    }
+}
+
+impl FromCommand for InRoom {
+    fn from_command(command: &Command) -> Result<Self, Refusal> {
+        Ok(Self(command.room.clone()))
+    }
+}
+
+impl FromCommand for Client {
+    fn from_command(command: &Command) -> Result<Self, Refusal> {
+        Ok(command.room.client().clone())
+    }
+}
+
+impl FromCommand for Words {
+    fn from_command(command: &Command) -> Result<Self, Refusal> {
+        Ok(Self(
+            command.rest.split_whitespace().map(str::to_owned).collect(),
+        ))
+    }
+}
+
+impl FromCommand for Rest {
+    fn from_command(command: &Command) -> Result<Self, Refusal> {
+        if command.rest.is_empty() {
+            return Err(Refusal(format!(
+                "{} needs something to work on.",
+                command.name
+            )));
+        }
+        Ok(Self(command.rest.clone()))
+    }
+}
+
+impl<T: Any + Send + Sync> FromCommand for State<T> {
+    fn from_command(command: &Command) -> Result<Self, Refusal> {
+        let found = command
+            .states
+            .iter()
+            .find_map(|state| state.clone().downcast::<T>().ok());
+        found
+            .map(Self)
+            .ok_or_else(|| Refusal("This bot is not set up for that.".to_owned()))
+    }
+}

@@ -1,0 +1,177 @@
+//! The loop that turns messages into commands, until it is told to end.
+//!
+//! Invariant: one command at a time is carried out, in the order of arrival, and the one under way is finished before the bot
+//! ends; messages that the bot had queued before are sent, or stay in the queue for the next start.
+
+use std::{any::Any, collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
+
+use ruma::{OwnedRoomId, OwnedUserId};
+
+use super::command::{AnyHandler, Command, Handler, erase, split};
+use crate::{Client, ClientError, Event, SendOptions};
+
+/// How long the queue may take to empty once the bot was told to end.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
+
+/// A bot.
+pub struct Bot {
+    client: Client,
+    prefix: String,
+    operators: Vec<OwnedUserId>,
+    rooms: Vec<OwnedRoomId>,
+    handlers: BTreeMap<String, (&'static str, AnyHandler)>,
+    states: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for Bot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bot")
+            .field("commands", &self.handlers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bot {
+    /// A bot that obeys no command yet. The client must be logged in.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            prefix: "!".to_owned(),
+            operators: Vec::new(),
+            rooms: Vec::new(),
+            handlers: BTreeMap::new(),
+            states: Vec::new(),
+        }
+    }
+
+    /// What a command begins with; `!` unless set.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// Who may command the bot; everybody unless set.
+    #[must_use]
+    pub fn operators(mut self, operators: Vec<OwnedUserId>) -> Self {
+        self.operators = operators;
+        self
+    }
+
+    /// The rooms the bot listens in, and joins when it is invited; all that it is in, and none, unless set.
+    #[must_use]
+    pub fn rooms(mut self, rooms: Vec<OwnedRoomId>) -> Self {
+        self.rooms = rooms;
+        self
+    }
+
+    /// Something that handlers can ask for as [`State`](super::State).
+    #[must_use]
+    pub fn state<T: Any + Send + Sync>(mut self, state: Arc<T>) -> Self {
+        self.states.push(state);
+        self
+    }
+
+    /// Has `handler` carry out the command `name`; `help` is what `help` says about it.
+    #[must_use]
+    pub fn command<Arguments, H: Handler<Arguments>>(
+        mut self,
+        name: &str,
+        help: &'static str,
+        handler: H,
+    ) -> Self {
+        self.handlers
+            .insert(name.to_owned(), (help, erase(handler)));
+        self
+    }
+
+    /// Syncs and obeys until `end` is ready, then ends in order.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] if the session ends.
+    pub async fn run(self, end: impl Future<Output = ()> + Send) -> Result<(), ClientError> {
+        let mut events = self.client.events();
+        let sync = self.client.start_sync()?;
+        let states = Arc::new(self.states.clone());
+        let mut end = std::pin::pin!(end);
+        let mut rooms = self.client.room_changes();
+        let result = loop {
+            self.join_invited().await;
+            tokio::select! {
+                () = &mut end => break Ok(()),
+                ended = sync.ended() => break ended,
+                _ = rooms.changed() => {}
+                event = events.next() => match event {
+                    Some(event) => self.obey(&event, &states).await,
+                    None => break Ok(()),
+                },
+            }
+        };
+        self.client.drain_queue(DRAIN_PATIENCE).await;
+        sync.stop().await;
+        result
+    }
+
+    /// Joins those of the bot's rooms that it is invited to.
+    async fn join_invited(&self) {
+        for room_id in &self.rooms {
+            let room = self.client.room(room_id);
+            if room.is_invited()
+                && let Err(error) = room.join().await
+            {
+                tracing::warn!(%error, "a room could not be joined");
+            }
+        }
+    }
+
+    async fn obey(&self, event: &Event, states: &super::command::States) {
+        let ours = self.rooms.is_empty() || self.rooms.contains(&event.room_id);
+        let allowed = self.operators.is_empty() || self.operators.contains(&event.sender);
+        let own = self
+            .client
+            .user_id()
+            .is_some_and(|user| user == event.sender);
+        let edit = event.replacement().is_some();
+        if !ours || !allowed || own || edit || !event.is_authentic() {
+            return;
+        }
+        let Some((name, rest)) = event.body().and_then(|body| split(&self.prefix, body)) else {
+            return;
+        };
+        let reply = match self.handlers.get(name) {
+            Some((_, handler)) => {
+                let command = Command {
+                    room: self.client.room(&event.room_id),
+                    sender: event.sender.clone(),
+                    name: name.to_owned(),
+                    rest: rest.to_owned(),
+                    states: states.clone(),
+                };
+                handler(&command).await
+            }
+            None if name == "help" => Some(self.help()),
+            None => None,
+        };
+        let Some(reply) = reply else { return };
+        let options = SendOptions {
+            must_encrypt: true,
+            ..SendOptions::default()
+        };
+        if let Err(error) = self
+            .client
+            .room(&event.room_id)
+            .send_notice(&reply, options)
+            .await
+        {
+            tracing::warn!(%error, "a reply could not be queued");
+        }
+    }
+
+    fn help(&self) -> String {
+        let lines = self.handlers.iter();
+        let lines = lines.map(|(name, (help, _))| format!("{}{name}: {help}", self.prefix));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}

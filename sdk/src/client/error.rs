@@ -1,0 +1,56 @@
+//! What can go wrong in a client.
+//!
+//! Invariant: no variant's text names a user, a room or a device, or shows what anybody wrote.
+
+use crate::{
+    crypto::{CryptoError, Undecryptable},
+    http::{HttpError, HttpSetupError},
+    store::StoreError,
+};
+
+/// Why the client could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The connection cannot be prepared.
+    #[error(transparent)]
+    Setup(#[from] HttpSetupError),
+    /// The server was not reached, or refused.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The crypto machine failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// An event could not be decrypted.
+    #[error(transparent)]
+    Undecryptable(#[from] Undecryptable),
+    /// Nobody is logged in.
+    #[error("not logged in")]
+    NotLoggedIn,
+    /// The access token expired and cannot be renewed: log in again, as the same device.
+    #[error("the session has expired: log in again")]
+    SoftLoggedOut,
+    /// The server says that the session no longer exists.
+    #[error("the session was ended by the server")]
+    SessionEnded,
+    /// A sync is running already.
+    #[error("a sync is running already")]
+    AlreadySyncing,
+    /// The builder was not told something that it needs.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// Something cannot be serialised.
+    #[error("a value cannot be written as JSON")]
+    Encode,
+    /// Something in the store cannot be read.
+    #[error("a value in the store cannot be read")]
+    Decode,
+    /// The send queue is full.
+    #[error("the send queue is full")]
+    QueueFull,
+    /// A message to edit is neither in the queue nor was its ID kept.
+    #[error("the message to change is not known")]
+    UnknownTarget,
+}

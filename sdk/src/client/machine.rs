@@ -1,0 +1,200 @@
+//! The only place where the crypto machine is touched.
+//!
+//! Invariant: whatever a step of the machine changes is committed before its outcome is handed on. If the commit fails or is
+//! abandoned, the machine in memory is dropped, because it is ahead of the disk, and loaded anew for the next step.
+
+use ruma::OwnedUserId;
+
+use super::{Client, ClientError, Notification};
+use crate::{
+    crypto::{
+        CryptoError, IncomingResponse, Notice, OlmMachine, OutgoingBody, OutgoingRequest, Staged,
+    },
+    http::HttpError,
+    store::Batch,
+};
+
+/// The most rounds in which the machine's requests are sent before the rest waits for the next occasion.
+const ROUNDS_MAX: usize = 20;
+
+impl Client {
+    /// Loads the machine, or makes it for a new device.
+    pub(super) async fn load_machine(&self) -> Result<(), ClientError> {
+        let mut slot = self.inner.machine.lock().await;
+        *slot = Some(self.read_machine().await?);
+        Ok(())
+    }
+
+    async fn read_machine(&self) -> Result<OlmMachine, ClientError> {
+        let session = self.session()?;
+        let records = self.inner.store.records().await?;
+        if let Some(machine) = OlmMachine::load(&session.user_id, &session.device_id, records)? {
+            return Ok(machine);
+        }
+        let staged = OlmMachine::create(&session.user_id, &session.device_id, self.now_ms())?;
+        let (changes, machine) = staged.into_parts();
+        self.inner.store.commit(changes.into()).await?;
+        Ok(machine)
+    }
+
+    /// Has the machine take a step, commits what it changes together with `batch`, and gives the step's outcome. The outer
+    /// error is the store's, the inner one the step's own; a step that fails commits nothing.
+    pub(crate) async fn step<T, E>(
+        &self,
+        step: impl FnOnce(&mut OlmMachine, u64) -> Result<(Batch, T), E>,
+    ) -> Result<Result<T, E>, ClientError> {
+        let mut slot = self.inner.machine.lock().await;
+        // Taken out of its place while it is ahead of the disk: if this future is dropped half way, the place stays empty.
+        let mut machine = match slot.take() {
+            Some(machine) => machine,
+            None => self.read_machine().await?,
+        };
+        let outcome = match step(&mut machine, self.now_ms()) {
+            Ok((batch, value)) => {
+                if !is_empty(&batch) {
+                    self.inner.store.commit(batch).await?;
+                }
+                Ok(value)
+            }
+            Err(error) => Err(error),
+        };
+        *slot = Some(machine);
+        Ok(outcome)
+    }
+
+    /// A step that changes nothing but the machine.
+    pub(crate) async fn staged<T, E>(
+        &self,
+        step: impl FnOnce(&mut OlmMachine, u64) -> Result<Staged<T>, E>,
+    ) -> Result<Result<T, E>, ClientError> {
+        self.step(|machine, now_ms| {
+            let (changes, value) = step(machine, now_ms)?.into_parts();
+            Ok((Batch::from(changes), value))
+        })
+        .await
+    }
+
+    /// Asks the machine something.
+    pub(crate) async fn ask<T>(
+        &self,
+        question: impl FnOnce(&mut OlmMachine) -> T,
+    ) -> Result<T, ClientError> {
+        let answer =
+            self.step::<T, CryptoError>(|machine, _| Ok((Batch::default(), question(machine))));
+        Ok(answer.await??)
+    }
+
+    /// Sends whatever the machine wants sent, until it wants nothing more.
+    pub(crate) async fn send_outgoing(&self) -> Result<(), ClientError> {
+        let client = self.clone();
+        // A task of its own, because a request that was begun must be answered to the machine even if nobody waits any more.
+        let sending = tokio::spawn(async move {
+            // Whoever comes second waits, so that its requests are known to be out when it goes on.
+            let _one_at_a_time = client.inner.outgoing.lock().await;
+            for _ in 0..ROUNDS_MAX {
+                let requests = client.step(|machine, now_ms| {
+                    Ok::<_, CryptoError>((Batch::default(), machine.outgoing_requests(now_ms)?))
+                });
+                let requests = requests.await??;
+                if requests.is_empty() {
+                    break;
+                }
+                client.exchange_all(requests).await?;
+            }
+            Ok(())
+        });
+        sending.await.unwrap_or(Err(ClientError::NotLoggedIn))
+    }
+
+    /// Sends some requests. A server that refuses one is asked for the next; if it is not there, the rest is handed back.
+    async fn exchange_all(&self, requests: Vec<OutgoingRequest>) -> Result<(), ClientError> {
+        let mut failure = None;
+        for request in requests {
+            if failure.as_ref().is_some_and(is_transient) {
+                self.ask(|machine| machine.request_failed(&request.id))
+                    .await?;
+            } else if let Err(error) = self.exchange(request).await {
+                failure = Some(error);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Sends one request and gives the machine its answer.
+    pub(crate) async fn exchange(&self, request: OutgoingRequest) -> Result<(), ClientError> {
+        let id = request.id;
+        let answer = match self.send_body(request.body).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.ask(|machine| machine.request_failed(&id)).await?;
+                return Err(error);
+            }
+        };
+        let notices = self
+            .staged(|machine, now_ms| machine.mark_request_as_sent(&id, answer, now_ms))
+            .await??;
+        self.tell_notices(notices);
+        Ok(())
+    }
+
+    async fn send_body(&self, body: OutgoingBody) -> Result<IncomingResponse, ClientError> {
+        Ok(match body {
+            OutgoingBody::KeysUpload(request) => {
+                IncomingResponse::KeysUpload(self.request(request).await?)
+            }
+            OutgoingBody::KeysQuery(request) => {
+                IncomingResponse::KeysQuery(self.request(request).await?)
+            }
+            OutgoingBody::KeysClaim(request) => {
+                IncomingResponse::KeysClaim(self.request(request).await?)
+            }
+            OutgoingBody::ToDevice(request) => {
+                self.request(request).await?;
+                IncomingResponse::ToDevice
+            }
+            OutgoingBody::SignatureUpload(request) => {
+                IncomingResponse::SignatureUpload(self.request(request).await?)
+            }
+        })
+    }
+
+    pub(crate) fn tell_notices(&self, notices: Vec<Notice>) {
+        for notice in notices {
+            self.notify(Notification::Crypto(notice));
+        }
+    }
+
+    /// Makes Olm sessions with devices of these users, as far as their servers hand out keys.
+    pub(crate) async fn make_sessions(&self, users: &[OwnedUserId]) -> Result<(), ClientError> {
+        let claim = self.step(|machine, now_ms| {
+            Ok::<_, CryptoError>((
+                Batch::default(),
+                machine.get_missing_sessions(users, now_ms),
+            ))
+        });
+        match claim.await?? {
+            Some(request) => self.exchange(request).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether there is nothing to write.
+fn is_empty(batch: &Batch) -> bool {
+    batch.crypto.is_empty()
+        && batch.values.is_empty()
+        && batch.send_queue_put.is_empty()
+        && batch.send_queue_delete.is_empty()
+        && batch.rooms.is_empty()
+        && batch.inbox_put.is_empty()
+        && batch.inbox_delete.is_empty()
+}
+
+/// Whether trying again later can help.
+pub(crate) fn is_transient(error: &ClientError) -> bool {
+    match error {
+        ClientError::Http(error) => error.is_transient() || matches!(error, HttpError::BadAnswer),
+        ClientError::SoftLoggedOut | ClientError::Store(_) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,164 @@
+//! One attempt to send one message.
+//!
+//! Invariant: a message for an encrypted room is handed to the wire only as ciphertext. What was encrypted once is kept and sent
+//! again as it is, so that an answer that was lost never leads to two ciphertexts of one text.
+
+use std::{sync::Arc, time::Duration};
+
+use ruma::{
+    OwnedEventId, RoomId,
+    api::client::{message::send_message_event, redact::redact_event},
+    events::MessageLikeEventType,
+    serde::{JsonObject, Raw},
+};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::oneshot;
+
+use super::{Waiting, message::REDACTION};
+use crate::{
+    base::Membership,
+    client::{Blocked, Client, ClientError, is_transient, within},
+    http::{HttpError, REQUEST_TIMEOUT},
+    sync_loop::SocketSend,
+};
+
+/// What a message without a target's ID waits for.
+const TARGET_LOST: &str = "the message it refers to was never sent";
+
+/// Why a message did not go out.
+#[derive(Debug)]
+pub(super) enum Obstacle {
+    /// It may go out later, not before this long if the server said so.
+    Later(Option<Duration>),
+    /// The room waits for somebody's decision.
+    Blocked(Blocked),
+    /// It never will.
+    Failed(String),
+}
+
+impl From<ClientError> for Obstacle {
+    fn from(error: ClientError) -> Self {
+        match &error {
+            // A session that ended may be followed by a login as the same device, with the queue still there.
+            ClientError::SessionEnded | ClientError::NotLoggedIn => Self::Later(None),
+            ClientError::Http(http) if is_transient(&error) => Self::Later(http.retry_after()),
+            _ if is_transient(&error) => Self::Later(None),
+            ClientError::Http(http) => Self::Failed(
+                http.errcode()
+                    .map_or_else(|| http.to_string(), str::to_owned),
+            ),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl Client {
+    /// Tries to send a message; gives its event ID.
+    pub(super) async fn deliver(
+        &self,
+        room_id: &RoomId,
+        waiting: &Arc<Waiting>,
+    ) -> Result<OwnedEventId, Obstacle> {
+        let state = self
+            .room_state(room_id)
+            .ok_or(Obstacle::Blocked(Blocked::NotJoined))?;
+        if state.membership != Membership::Join {
+            return Err(Obstacle::Blocked(Blocked::NotJoined));
+        }
+        let message = &waiting.message;
+        if message.event_type == REDACTION {
+            return self.redact_now(room_id, waiting).await;
+        }
+        let known = self
+            .ask(|machine| machine.is_room_encrypted(room_id))
+            .await?;
+        let encrypted = known || state.is_encrypted();
+        if !encrypted && message.must_encrypt {
+            return Err(Obstacle::Blocked(Blocked::NotEncrypted));
+        }
+        let (event_type, content) = if encrypted {
+            (
+                "m.room.encrypted",
+                self.ciphertext(room_id, &state, waiting).await?,
+            )
+        } else {
+            let content = message
+                .finished()
+                .ok_or_else(|| Obstacle::Failed(TARGET_LOST.to_owned()))?;
+            (message.event_type.as_str(), raw(&content)?)
+        };
+        self.put(room_id, event_type, waiting, content).await
+    }
+
+    async fn put(
+        &self,
+        room_id: &RoomId,
+        event_type: &str,
+        waiting: &Waiting,
+        content: Box<RawValue>,
+    ) -> Result<OwnedEventId, Obstacle> {
+        if let Some(outcome) = self
+            .put_by_socket(room_id, event_type, waiting, &content)
+            .await
+        {
+            return outcome.map_err(|error| ClientError::from(error).into());
+        }
+        let request = send_message_event::v3::Request::new_raw(
+            room_id.to_owned(),
+            waiting.transaction_id.clone(),
+            MessageLikeEventType::from(event_type),
+            Raw::from_json(content),
+        );
+        Ok(self.request(request).await?.event_id)
+    }
+
+    /// Sends over the WebSocket, if there is one; `None` if the message has to go the other way.
+    async fn put_by_socket(
+        &self,
+        room_id: &RoomId,
+        event_type: &str,
+        waiting: &Waiting,
+        content: &RawValue,
+    ) -> Option<Result<OwnedEventId, HttpError>> {
+        let socket = self.inner.socket.get()?;
+        let (answer, answered) = oneshot::channel();
+        let send = SocketSend {
+            room_id: room_id.to_owned(),
+            event_type: event_type.to_owned(),
+            transaction_id: waiting.transaction_id.clone(),
+            content: content.to_owned(),
+            answer,
+        };
+        socket.send(send).await.ok()?;
+        match within(REQUEST_TIMEOUT, answered).await {
+            Some(Ok(outcome)) => Some(outcome),
+            // The socket broke, or is stuck, before the answer came.
+            Some(Err(_)) | None => None,
+        }
+    }
+
+    async fn redact_now(
+        &self,
+        room_id: &RoomId,
+        waiting: &Waiting,
+    ) -> Result<OwnedEventId, Obstacle> {
+        let content = waiting.message.finished();
+        let target = content
+            .as_ref()
+            .and_then(|content| content.get("m.relates_to")?.get("event_id")?.as_str());
+        let target = target.and_then(|target| OwnedEventId::try_from(target).ok());
+        let target = target.ok_or_else(|| Obstacle::Failed(TARGET_LOST.to_owned()))?;
+        let transaction_id = waiting.transaction_id.clone();
+        let mut request =
+            redact_event::v3::Request::new(room_id.to_owned(), target, transaction_id);
+        let reason = waiting.message.content.get("reason");
+        request.reason = reason
+            .and_then(serde_json::Value::as_str)
+            .map(str::to_owned);
+        Ok(self.request(request).await?.event_id)
+    }
+}
+
+pub(super) fn raw(content: &JsonObject) -> Result<Box<RawValue>, Obstacle> {
+    to_raw_value(content).map_err(|_| Obstacle::Failed(ClientError::Encode.to_string()))
+}

@@ -1,0 +1,127 @@
+//! From a queued message to its ciphertext.
+//!
+//! Invariant: nothing is encrypted before every member's devices are known and the room key has been sent to those that may have
+//! it; an identity that changed stops the room until somebody decides. The ciphertext replaces the plaintext on disk in the
+//! transaction that moves the ratchet on.
+
+use std::sync::Arc;
+
+use ruma::{OwnedUserId, RoomId};
+use serde_json::value::RawValue;
+
+use super::{
+    Waiting,
+    deliver::{Obstacle, raw},
+};
+use crate::{
+    base::RoomState,
+    client::{Blocked, Client, ClientError},
+    crypto::{EncryptError, EncryptOptions, RoomKeySettings, Rotation, ShareError},
+    expiry::ExpiryStamp,
+    store::Batch,
+};
+
+/// The most rounds of asking for devices and sessions in one attempt.
+const SHARE_ROUNDS_MAX: usize = 6;
+
+impl Client {
+    /// The message as it goes over the wire.
+    pub(super) async fn ciphertext(
+        &self,
+        room_id: &RoomId,
+        state: &RoomState,
+        waiting: &Arc<Waiting>,
+    ) -> Result<Box<RawValue>, Obstacle> {
+        if let Some(wire) = &waiting.message.wire {
+            return raw(wire);
+        }
+        let content = waiting.message.finished();
+        let content = content.ok_or_else(|| Obstacle::Failed("no target".to_owned()))?;
+        self.share(room_id, state, waiting).await?;
+        let options = EncryptOptions {
+            expiry: waiting.message.class.map(ExpiryStamp::new),
+            ..EncryptOptions::default()
+        };
+        let event_type = &waiting.message.event_type;
+        let _one_at_a_time = self.queue_writing().await;
+        let encrypted = self.step(|machine, now_ms| {
+            let staged =
+                machine.encrypt_room_event(room_id, event_type, &content, options, now_ms)?;
+            let (changes, wire) = staged.into_parts();
+            let wire = wire.into_json();
+            let mut batch = Batch::from(changes);
+            let kept = waiting.encrypted(&wire);
+            batch.send_queue_put.push(
+                kept.message
+                    .to_item(kept.id, room_id, &kept.transaction_id)
+                    .map_err(|_| EncryptError::NotAnObject)?,
+            );
+            Ok((batch, (wire, kept)))
+        });
+        let (wire, kept) = encrypted.await?.map_err(obstacle)?;
+        self.replace(room_id, vec![kept]);
+        Ok(wire)
+    }
+
+    /// Makes sure that everybody who may read the message has, or is being sent, its key.
+    async fn share(
+        &self,
+        room_id: &RoomId,
+        state: &RoomState,
+        waiting: &Waiting,
+    ) -> Result<(), Obstacle> {
+        let members: Vec<OwnedUserId> = state.recipients().cloned().collect();
+        let encryption = state.encryption.clone().unwrap_or_default();
+        let default = RoomKeySettings::default().rotation;
+        let settings = RoomKeySettings {
+            rotation: match (
+                encryption.rotation_period_ms,
+                encryption.rotation_period_msgs,
+            ) {
+                (None, None) => default,
+                (period_ms, messages) => {
+                    Rotation::new(period_ms.unwrap_or(u64::MAX), messages.unwrap_or(u64::MAX))
+                }
+            },
+            devices: self.inner.config.sharing,
+            members: self.inner.config.members,
+            expiry: waiting.message.class,
+        };
+        self.staged(|machine, _| machine.update_tracked_users(&members))
+            .await?
+            .map_err(ClientError::from)?;
+        for _ in 0..SHARE_ROUNDS_MAX {
+            let shared = self.staged(|machine, now_ms| {
+                machine.share_room_key(room_id, &members, &settings, now_ms)
+            });
+            match shared.await? {
+                Ok(notices) => {
+                    self.tell_notices(notices);
+                    return Ok(self.send_outgoing().await?);
+                }
+                Err(ShareError::DevicesUnknown { .. }) => self.send_outgoing().await?,
+                Err(ShareError::SessionsMissing { users }) => self.make_sessions(&users).await?,
+                Err(ShareError::IdentityChanged { changes }) => {
+                    return Err(Obstacle::Blocked(Blocked::IdentityChanged(changes)));
+                }
+                Err(ShareError::NewMembers { users }) => {
+                    return Err(Obstacle::Blocked(Blocked::NewMembers(users)));
+                }
+                Err(ShareError::Machine(error)) => return Err(ClientError::from(error).into()),
+            }
+        }
+        // Some server does not say what devices its users have; it may come back.
+        Err(Obstacle::Later(None))
+    }
+}
+
+fn obstacle(error: EncryptError) -> Obstacle {
+    match error {
+        EncryptError::IdentityChanged { changes } => {
+            Obstacle::Blocked(Blocked::IdentityChanged(changes))
+        }
+        // The session was replaced between sharing and encrypting.
+        EncryptError::RoomKeyNotShared => Obstacle::Later(None),
+        error => Obstacle::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,213 @@
+//! From one sync response to the store, then to the program.
+//!
+//! Invariant: one commit holds everything that a response changes, `next_batch` included. Only then is anything told. A process
+//! killed before the commit gets the same response again; one killed after it may miss the telling but no key and no state.
+
+use std::collections::BTreeMap;
+
+use ruma::{OwnedRoomId, RoomId, api::client::sync::sync_events::v3, serde::Raw};
+use serde_json::value::RawValue;
+
+use super::{SYNC_TOKEN_VALUE, waiting::WaitingEvent};
+use crate::{
+    base::{RoomState, SyncDigest, TimelineItem, digest},
+    client::{Client, ClientError, Envelope, Event, Notification, Protection},
+    crypto::{
+        Changes, CryptoError, OlmMachine, PlaintextVerdict, SyncChanges, SyncOutcome, Undecryptable,
+    },
+    store::Batch,
+};
+
+/// The most events that wait for their keys; beyond it newer ones are told once and not kept.
+const WAITING_EVENTS_MAX: usize = 5000;
+
+/// What a response brought, once it is on disk.
+struct Processed {
+    outcome: SyncOutcome,
+    events: Vec<Event>,
+    /// Events that came to wait, and those that wait no more.
+    waiting: (Vec<WaitingEvent>, Vec<i64>),
+}
+
+impl Client {
+    /// Takes a response in.
+    pub(crate) async fn process(&self, response: v3::Response) -> Result<(), ClientError> {
+        let own_user = self.session()?.user_id;
+        let mut digest = self.with_rooms(|known| digest(known, &own_user, response.rooms));
+        let changes = SyncChanges {
+            to_device: response.to_device.events,
+            device_lists: response.device_lists,
+            one_time_key_counts: response.device_one_time_keys_count,
+            unused_fallback_keys: response.device_unused_fallback_key_types,
+        };
+        let waiting = self.waiting_events();
+        let next_batch = response.next_batch;
+        let processed = self
+            .step(|machine, now_ms| {
+                take_in(machine, &mut digest, &waiting, changes, next_batch, now_ms)
+            })
+            .await??;
+        self.set_rooms(digest.rooms);
+        self.tell_all(processed, digest.ephemeral);
+        // Whatever the machine wants sent now can also be sent after the next sync.
+        if let Err(error) = self.send_outgoing().await {
+            tracing::debug!(%error, "key requests will be sent later");
+        }
+        self.wake_queue();
+        Ok(())
+    }
+
+    fn tell_all(&self, processed: Processed, ephemeral: Vec<TimelineItem>) {
+        self.set_waiting(processed.waiting);
+        self.tell_notices(processed.outcome.notices);
+        for event in processed.outcome.to_device {
+            self.notify(Notification::ToDevice(event));
+        }
+        for item in ephemeral {
+            self.notify(Notification::Ephemeral(item.room_id, item.event));
+        }
+        for event in processed.events {
+            self.tell(event);
+        }
+        self.notify(Notification::Synced);
+    }
+}
+
+/// Everything about a response that the machine decides, and the batch that holds all of it.
+fn take_in(
+    machine: &mut OlmMachine,
+    digest: &mut SyncDigest,
+    waiting: &BTreeMap<i64, WaitingEvent>,
+    sync: SyncChanges,
+    next_batch: String,
+    now_ms: u64,
+) -> Result<(Batch, Processed), CryptoError> {
+    let (mut changes, outcome) = machine.receive_sync_changes(sync, now_ms)?.into_parts();
+    for room in &digest.rooms {
+        follow(machine, room, &mut changes)?;
+    }
+    let keys = &outcome.new_room_keys;
+    let (mut events, no_longer) = retry(machine, waiting, keys, now_ms, &mut changes);
+    let mut newly = Vec::new();
+    let mut next_id = waiting.keys().next_back().map_or(1, |last| last + 1);
+    for item in digest.timeline.drain(..) {
+        let Some(event) = reveal(machine, &item.room_id, &item.event, now_ms, &mut changes) else {
+            continue;
+        };
+        if let Some(session_id) = missing_session(&event)
+            && waiting.len() + newly.len() < WAITING_EVENTS_MAX
+        {
+            let event = item.event;
+            newly.push(WaitingEvent {
+                id: next_id,
+                room_id: item.room_id,
+                session_id,
+                event,
+            });
+            next_id += 1;
+        }
+        events.push(event);
+    }
+    let mut batch = Batch::from(changes).set(SYNC_TOKEN_VALUE, next_batch);
+    batch.rooms = digest.rooms.iter().filter_map(RoomState::encode).collect();
+    batch.inbox_put = newly.iter().filter_map(WaitingEvent::encode).collect();
+    batch.inbox_delete.clone_from(&no_longer);
+    Ok((
+        batch,
+        Processed {
+            outcome,
+            events,
+            waiting: (newly, no_longer),
+        },
+    ))
+}
+
+/// Tells the machine what it must know of a room.
+fn follow(
+    machine: &mut OlmMachine,
+    room: &RoomState,
+    changes: &mut Changes,
+) -> Result<(), CryptoError> {
+    if !room.is_encrypted() {
+        return Ok(());
+    }
+    changes.extend(machine.set_room_encrypted(&room.room_id)?.into_parts().0);
+    let members: Vec<_> = room.recipients().cloned().collect();
+    changes.extend(machine.update_tracked_users(&members)?.into_parts().0);
+    Ok(())
+}
+
+/// Tries events again whose keys have arrived.
+fn retry(
+    machine: &mut OlmMachine,
+    waiting: &BTreeMap<i64, WaitingEvent>,
+    keys: &[(OwnedRoomId, String)],
+    now_ms: u64,
+    changes: &mut Changes,
+) -> (Vec<Event>, Vec<i64>) {
+    let mut events = Vec::new();
+    let mut no_longer = Vec::new();
+    for item in waiting.values() {
+        let arrived = keys.iter().any(|(room_id, session_id)| {
+            *room_id == item.room_id && *session_id == item.session_id
+        });
+        if !arrived {
+            continue;
+        }
+        let Some(event) = reveal(machine, &item.room_id, &item.event, now_ms, changes) else {
+            no_longer.push(item.id);
+            continue;
+        };
+        if missing_session(&event).is_none() {
+            no_longer.push(item.id);
+            events.push(event);
+        }
+    }
+    (events, no_longer)
+}
+
+/// The session whose key has not arrived.
+fn missing_session(event: &Event) -> Option<String> {
+    match &event.protection {
+        Protection::Undecryptable(Undecryptable::MissingRoomKey { session_id, .. }) => {
+            Some(session_id.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Reads an event, and decrypts it where it is encrypted. `None` for what cannot be read at all, and for what came in the clear
+/// and would change an encrypted event.
+pub(crate) fn reveal(
+    machine: &mut OlmMachine,
+    room_id: &RoomId,
+    raw: &RawValue,
+    now_ms: u64,
+    changes: &mut Changes,
+) -> Option<Event> {
+    let envelope: Envelope = serde_json::from_str(raw.get()).ok()?;
+    if envelope.is_gone() {
+        return Some(envelope.into_event(room_id.to_owned(), Protection::Gone));
+    }
+    if envelope.state_key.is_some() {
+        let protection = Protection::Clear(PlaintextVerdict::Fine);
+        return Some(envelope.into_event(room_id.to_owned(), protection));
+    }
+    if envelope.event_type == "m.room.encrypted" {
+        let event = Raw::from_json(raw.to_owned());
+        return Some(match machine.decrypt_room_event(room_id, &event, now_ms) {
+            Ok(staged) => {
+                let (made, decrypted) = staged.into_parts();
+                changes.extend(made);
+                envelope.into_decrypted(decrypted)
+            }
+            Err(reason) => {
+                envelope.into_event(room_id.to_owned(), Protection::Undecryptable(reason))
+            }
+        });
+    }
+    match machine.judge_plaintext(room_id, &envelope.event_type, &envelope.content) {
+        PlaintextVerdict::Reject => None,
+        verdict => Some(envelope.into_event(room_id.to_owned(), Protection::Clear(verdict))),
+    }
+}

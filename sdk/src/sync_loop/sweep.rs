@@ -1,0 +1,52 @@
+//! Destroys keys whose messages have expired, when their time comes.
+//!
+//! Invariant: a sweep is done before anything is shown after a start, and again at each deadline; the store's files are scrubbed
+//! after every sweep that destroyed something.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::client::{Client, ClientError};
+
+/// The longest pause between two sweeps.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The shortest.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+
+impl Client {
+    /// Destroys whatever has expired by now; gives the time of the next deadline, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Store`] if the store cannot be written.
+    pub async fn sweep(&self) -> Result<Option<u64>, ClientError> {
+        let outcome = self
+            .staged(|machine, now_ms| machine.sweep(now_ms))
+            .await??;
+        if outcome.sessions_advanced + outcome.sessions_deleted > 0 {
+            self.inner.store.scrub().await?;
+        }
+        Ok(outcome.next_ms)
+    }
+}
+
+/// Sweeps for as long as the client is there.
+pub(super) async fn run(client: Client) {
+    let inner = Arc::downgrade(&client.inner);
+    drop(client);
+    loop {
+        let pause = {
+            let Some(inner) = inner.upgrade() else { return };
+            let client = Client { inner };
+            match client.sweep().await {
+                Ok(Some(next_ms)) => Duration::from_millis(next_ms.saturating_sub(client.now_ms())),
+                Ok(None) => PAUSE_MAX,
+                Err(error) => {
+                    tracing::warn!(%error, "expired keys could not be destroyed yet");
+                    PAUSE_MIN * 4
+                }
+            }
+        };
+        tokio::time::sleep(pause.clamp(PAUSE_MIN, PAUSE_MAX)).await;
+    }
+}

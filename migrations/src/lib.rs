@@ -5,3 +5,5 @@
 
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "sdk")]
+pub mod sdk;

@@ -11,9 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Changes, Record, SecretBytes};
 
+mod database;
 mod memory;
 
-pub use self::memory::MemoryStore;
+pub use self::{
+    database::{DatabaseStore, StoreKey},
+    memory::MemoryStore,
+};
 
 /// A future that a [`Store`] returns; boxed, so that a store can be a trait object.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

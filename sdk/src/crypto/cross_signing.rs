@@ -16,8 +16,9 @@ use super::{
     account::object,
     changes::{Staged, Table},
     error::CryptoError,
+    in_flight::InFlight,
     machine::{OlmMachine, SINGLE},
-    requests::CrossSigningUpload,
+    requests::{CrossSigningUpload, OutgoingBody, OutgoingRequest},
     signing::{into_raw, sign},
     users::Identity,
 };
@@ -149,7 +150,7 @@ impl OlmMachine {
         &mut self,
         device_id: &DeviceId,
         fingerprint: &str,
-    ) -> Result<Staged<upload_signatures::v3::Request>, CryptoError> {
+    ) -> Result<Staged<OutgoingRequest>, CryptoError> {
         let user_id = self.user_id.clone();
         if self.cross_signing.is_none() {
             return Err(CryptoError::NoCrossSigningKeys);
@@ -183,6 +184,10 @@ impl OlmMachine {
         let mut signed = upload_signatures::v3::SignedKeys::new();
         signed.add_device_keys(device_id.to_owned(), into_raw(content)?);
         let request = upload_signatures::v3::Request::new([(user_id, signed)].into());
+        let request = self.start(
+            InFlight::SignatureUpload,
+            OutgoingBody::SignatureUpload(request),
+        );
         Ok(self.stage(request))
     }
 }

@@ -39,6 +39,7 @@ pub(super) enum InFlight {
     KeysClaim(Vec<(OwnedUserId, OwnedDeviceId)>),
     /// The record's key.
     ToDevice(String),
+    SignatureUpload,
 }
 
 impl OlmMachine {
@@ -193,12 +194,13 @@ impl OlmMachine {
                 self.outgoing.remove(&key);
                 self.pending.delete(Table::Outgoing, &key);
             }
+            (InFlight::SignatureUpload, IncomingResponse::SignatureUpload(_)) => {}
             _ => return Err(CryptoError::WrongResponse),
         }
         Ok(self.stage(notices))
     }
 
-    /// Says that a request failed: it will be among the [`outgoing_requests`](Self::outgoing_requests) again. A claim is not, since whoever
+    /// Says that a request failed: it will be among the [`outgoing_requests`](Self::outgoing_requests) again. A claim or a signature is not, since whoever
     /// needs it asks again.
     pub fn request_failed(&mut self, id: &TransactionId) {
         self.in_flight.remove(id);

@@ -55,6 +55,8 @@ mod settings;
 mod share;
 mod signing;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod to_device;
 mod users;
 

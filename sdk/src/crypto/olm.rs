@@ -218,7 +218,7 @@ impl OlmMachine {
         Ok(Some(into_raw(outer)?))
     }
 
-    fn olm_plaintext(
+    pub(super) fn olm_plaintext(
         &self,
         user_id: &UserId,
         device: &DeviceRecord,

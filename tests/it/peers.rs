@@ -1,3 +1,4 @@
 //! Stories with servers and clients that no one here wrote. `cargo xtask test` installs them.
 
+mod nio_and_sdk;
 mod peers_among_themselves;

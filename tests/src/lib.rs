@@ -11,6 +11,7 @@
 
 pub mod ca;
 pub mod nio;
+pub mod sdk;
 pub mod server;
 pub mod synapse;
 pub mod user;

@@ -71,14 +71,17 @@ impl Pdu {
         body: Option<&[u8]>,
         rules: &RoomVersionRules,
     ) -> Result<Self, Reason> {
-        match body {
-            None => Self::from_json(event_id, skeleton, rules),
-            Some(body) => Self::from_json(
-                event_id,
-                &crate::skeleton::join(skeleton, content_at, body),
-                rules,
-            ),
+        let refuse = |error: serde_json::Error| Reason::new(FORMAT, error.to_string());
+        let Some(body) = body.filter(|body| !body.is_empty()) else {
+            return Self::from_json(event_id, skeleton, rules);
+        };
+        if content_at.is_none() {
+            return Self::from_json(event_id, body, rules);
         }
+        // The content is all that differs, so nothing need be joined to be read.
+        let mut wire: Wire<'_> = serde_json::from_slice(skeleton).map_err(refuse)?;
+        wire.content = serde_json::from_slice(body).map_err(refuse)?;
+        wire.into_pdu(event_id, rules)
     }
 
     /// As [`Pdu::from_json`], from an object of canonical values.

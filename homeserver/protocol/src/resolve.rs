@@ -95,6 +95,53 @@ pub fn resolve(
         .map_err(|error| ResolveError::Failed(Reason::new("state resolution", error.to_string())))
 }
 
+/// As [`resolve`], for a caller that has no auth chains at hand. Looks at as few events as it can: at none if the states
+/// agree, and at the chains of what they agree on only where that matters.
+pub fn resolve_states(
+    rules: &RoomVersionRules,
+    state_sets: &[StateMap<OwnedEventId>],
+    fetch: impl Fn(&EventId) -> Option<Arc<Pdu>>,
+) -> Result<StateMap<OwnedEventId>, ResolveError> {
+    let mut distinct = Vec::<StateMap<OwnedEventId>>::new();
+    for set in state_sets {
+        if !distinct.contains(set) {
+            distinct.push(set.clone());
+        }
+    }
+    let (Some(first), true) = (distinct.first(), distinct.len() > 1) else {
+        return Ok(distinct.pop().unwrap_or_default());
+    };
+    if distinct.len() > STATE_SETS_MAX {
+        return Err(ResolveError::TooLarge);
+    }
+    let is_agreed =
+        |place: &(_, _), id: &OwnedEventId| distinct.iter().all(|set| set.get(place) == Some(id));
+    let agreed = first
+        .iter()
+        .filter(|(place, id)| is_agreed(place, id))
+        .map(|(_, id)| id)
+        .collect::<HashSet<_>>();
+    let mut chains = distinct
+        .iter()
+        .map(|set| auth_chain(set.values().filter(|id| !agreed.contains(*id)), &fetch))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    // An event is in every full chain if it is in all of these, or in the chain of what is agreed on. Only for events that
+    // are in some and not in all of these does the latter matter, so only those are looked for in it.
+    let all = chains.iter().flatten().cloned().collect::<HashSet<_>>();
+    let in_some = all
+        .into_iter()
+        .filter(|id| !chains.iter().all(|chain| chain.contains(id)))
+        .collect::<HashSet<_>>();
+    if !in_some.is_empty() {
+        let of_agreed = auth_chain(agreed, &fetch)?;
+        for chain in &mut chains {
+            chain.extend(in_some.intersection(&of_agreed).cloned());
+        }
+    }
+    resolve(rules, &distinct, chains, fetch)
+}
+
 /// The auth chain of `events`: all that they cite, directly or not. They themselves are in it only if cited.
 ///
 /// <https://spec.matrix.org/v1.19/server-server-api/#auth-chain>

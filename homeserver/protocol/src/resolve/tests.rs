@@ -121,6 +121,55 @@ fn a_missing_event_is_named_and_nothing_is_resolved_without_it() {
 }
 
 #[test]
+fn states_that_agree_cost_no_look_at_any_event() {
+    let (room, base) = TestRoom::with_bob(RoomVersionRules::V12);
+    let sets = vec![base.clone(); STATE_SETS_MAX + 1];
+    assert_eq!(resolve_states(&room.rules, &sets, |_| None).unwrap(), base);
+    assert_eq!(
+        resolve_states(&room.rules, &[], |_| None).unwrap(),
+        StateMap::new()
+    );
+}
+
+#[test]
+fn a_chain_that_only_the_agreed_state_cites_is_no_difference() {
+    // One branch replaced the topic under the first power levels, the other under the second, which both states hold.
+    for rules in &ALL_RULES {
+        let (mut room, mut base) = TestRoom::with_bob(rules.clone());
+        let mut old = base.clone();
+        let levels = if rules.authorization.explicitly_privilege_room_creators {
+            json!({ "users": { BOB: 60 } })
+        } else {
+            json!({ "users": { ALICE: 100, BOB: 60 } })
+        };
+        room.put(&mut base, ALICE, "m.room.power_levels", Some(""), levels);
+        let levels = base[&place("m.room.power_levels", "")].clone();
+        room.put(
+            &mut old,
+            BOB,
+            "m.room.topic",
+            Some(""),
+            json!({ "topic": "old" }),
+        );
+        old.insert(place("m.room.power_levels", ""), levels);
+        let mut new = base;
+        room.put(
+            &mut new,
+            BOB,
+            "m.room.topic",
+            Some(""),
+            json!({ "topic": "new" }),
+        );
+        let sets = [old, new];
+        let expect = resolved(&room, &sets).unwrap();
+        assert_eq!(
+            resolve_states(&room.rules, &sets, |id| room.get(id)).unwrap(),
+            expect
+        );
+    }
+}
+
+#[test]
 fn too_many_forks_are_refused() {
     let (room, base) = TestRoom::with_bob(RoomVersionRules::V12);
     let sets = vec![base; STATE_SETS_MAX + 1];
@@ -239,6 +288,8 @@ proptest! {
         sets.reverse();
         prop_assert_eq!(resolved(&room, &sets).unwrap(), expect.clone());
         // Resolving again what has been resolved changes nothing.
-        prop_assert_eq!(resolved(&room, &[expect.clone(), expect.clone()]).unwrap(), expect);
+        prop_assert_eq!(resolved(&room, &[expect.clone(), expect.clone()]).unwrap(), expect.clone());
+        // Looking at fewer events gives the same.
+        prop_assert_eq!(resolve_states(&room.rules, &sets, |id| room.get(id)).unwrap(), expect);
     }
 }

@@ -112,6 +112,45 @@ fn a_damaged_place_gives_the_skeleton() {
 }
 
 #[test]
+fn reading_the_halves_is_reading_the_whole() {
+    for rules in &ALL_RULES {
+        let (mut room, state) = TestRoom::with_bob(rules.clone());
+        let redaction = serde_json::json!({ "redacts": "$target", "reason": "x" });
+        let event = room.build(&state, ALICE, "m.room.redaction", None, redaction);
+        let message = room.build(
+            &state,
+            ALICE,
+            "m.room.message",
+            None,
+            serde_json::json!({ "body": "x" }),
+        );
+        let levels = room.build(
+            &state,
+            ALICE,
+            "m.room.power_levels",
+            Some(""),
+            serde_json::json!({ "x": 1, "ban": 5 }),
+        );
+        for event in [event, message, levels] {
+            let stored = event.split(rules).unwrap();
+            let id = || event.pdu().event_id.clone();
+            let halves = Pdu::from_stored(
+                id(),
+                &stored.skeleton,
+                stored.content_at,
+                Some(&stored.body),
+                rules,
+            )
+            .unwrap();
+            assert_eq!(
+                format!("{halves:?}"),
+                format!("{:?}", Pdu::from_json(id(), event.json(), rules).unwrap())
+            );
+        }
+    }
+}
+
+#[test]
 fn a_stored_event_is_read_with_and_without_its_body() {
     let rules = &RoomVersionRules::V12;
     let (mut room, state) = TestRoom::with_bob(rules.clone());

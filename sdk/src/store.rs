@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Changes, Record, SecretBytes};
 
+#[cfg(test)]
+mod conformance;
 mod database;
 mod memory;
 

@@ -34,6 +34,8 @@ mod entry;
 mod key_file;
 mod queue_item;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 pub use self::key_file::StoreKey;
 

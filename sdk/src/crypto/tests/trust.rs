@@ -197,6 +197,7 @@ fn the_strict_policies_leave_out_whom_they_should() {
     let (mut world, mut alice, mut bob, members) = alice_and_bob();
     let reached = |world: &mut World, alice: &mut Client, bob: &Client, devices| {
         world.device(bob).inbox.clear();
+        world.sync(alice);
         let staged = alice
             .machine
             .room_member_left(&room(), &user("nobody"))

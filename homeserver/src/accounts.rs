@@ -16,11 +16,13 @@ use crate::{
 };
 
 pub mod admin;
+pub mod keys;
 mod login;
 mod passwords;
 mod refresh;
 mod register;
 mod sessions;
+mod to_device;
 
 pub(crate) use self::login::truncate_device_name;
 pub use self::{
@@ -29,6 +31,7 @@ pub use self::{
     refresh::RefreshError,
     register::{Registration, RegistrationError},
     sessions::{Session, SessionState, Sessions, TokenName},
+    to_device::{Messages, TO_DEVICE_CONTENT_BYTES_MAX, TO_DEVICE_MESSAGES_MAX, ToDeviceError},
 };
 
 /// Accounts, their passwords and their sessions.

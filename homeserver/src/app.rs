@@ -9,7 +9,7 @@ use axum::extract::FromRef;
 use ruma::signatures::Ed25519KeyPair;
 
 use crate::{
-    accounts::Accounts,
+    accounts::{Accounts, keys::Keys},
     clock::{Clock, Rng},
     config::Config,
     drain::Drain,
@@ -46,6 +46,8 @@ pub struct Parts {
     pub origins: OriginVerifier,
     /// People and their sessions.
     pub accounts: Arc<Accounts>,
+    /// Public encryption keys, ours and others'.
+    pub keys: Keys,
     /// Access and refresh tokens.
     pub tokens: Arc<Tokens>,
     /// Tokens to requesters.
@@ -117,6 +119,11 @@ impl App {
             Arc::clone(&rng),
             &config,
         ));
+        let keys = Keys::new(
+            Arc::clone(&store),
+            config.server_name.clone(),
+            Arc::new(remote.clone()),
+        );
         let tokens = Arc::new(Tokens::new(&token_key, Arc::clone(&clock)));
         let authenticator = Arc::new(Authenticator::new(
             Arc::clone(&tokens),
@@ -134,6 +141,7 @@ impl App {
             server_keys,
             origins,
             accounts,
+            keys,
             tokens,
             authenticator,
             uia,

@@ -8,7 +8,9 @@
 pub(crate) mod account;
 pub(crate) mod device;
 pub(crate) mod discovery;
+pub(crate) mod keys;
 pub(crate) mod session;
+pub(crate) mod to_device;
 
 #[cfg(test)]
 mod tests;

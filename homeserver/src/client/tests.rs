@@ -20,7 +20,9 @@ use crate::{
 };
 
 mod accounts;
+mod keys;
 mod sessions;
+mod to_device;
 
 /// The password of every test user.
 const PASSWORD: &str = "quetzal feathers";

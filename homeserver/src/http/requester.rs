@@ -140,17 +140,25 @@ where
         let Some(token) = token_of(parts)? else {
             return Ok(None);
         };
-        admit(parts, &token, &Arc::<Authenticator>::from_ref(state)).await.map(Some)
+        admit(parts, &token, &Arc::<Authenticator>::from_ref(state))
+            .await
+            .map(Some)
     }
 }
 
 /// Finds out who holds the token and counts the request: a user's against the user, a token that nobody could have been given
 /// against the address it came from.
-async fn admit(parts: &Parts, token: &str, authenticator: &Authenticator) -> Result<Requester, ApiError> {
+async fn admit(
+    parts: &Parts,
+    token: &str,
+    authenticator: &Authenticator,
+) -> Result<Requester, ApiError> {
     let admission = parts.extensions.get::<Admission>();
     match authenticator.authenticate(token).await {
         Ok(requester) => {
-            admission.map_or(Ok(()), |admission| admission.charge_user(&requester.user_id))?;
+            admission.map_or(Ok(()), |admission| {
+                admission.charge_user(&requester.user_id)
+            })?;
             Ok(requester)
         }
         Err(TokenError::Unknown) => {

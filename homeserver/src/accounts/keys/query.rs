@@ -1,0 +1,228 @@
+//! Asking for public keys, local and remote together.
+//!
+//! Invariant: local keys cost one read a table at most, whatever the number of users; servers are
+//! asked all at once, each with a limit in time, and one that fails is named and stops nobody. A
+//! user-signing key is shown to its owner alone, and so are the signatures made with it.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysquery>
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use ruma::{CanonicalJsonObject, OwnedDeviceId, OwnedServerName, OwnedUserId, UserId};
+use serde_json::value::RawValue;
+
+use super::{Keys, RemoteUserKeys, check};
+use crate::store::{ForeignSignature, KeyUsage, StoreError, UserKeys};
+
+/// The longest that a client may make us wait for other servers.
+const TIMEOUT_MAX: Duration = Duration::from_secs(20);
+/// How many servers are asked at once.
+const SERVERS_AT_ONCE_MAX: usize = 50;
+
+/// Whose keys are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct KeyQuery {
+    /// By user; no devices named means all.
+    pub users: BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
+    /// How long to wait for other servers.
+    pub timeout: Duration,
+}
+
+/// Keys by user.
+#[derive(Clone, Debug, Default)]
+pub struct QueryAnswer {
+    /// Of devices.
+    pub device_keys: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, Box<RawValue>>>,
+    /// Master keys.
+    pub master_keys: BTreeMap<OwnedUserId, Box<RawValue>>,
+    /// Self-signing keys.
+    pub self_signing_keys: BTreeMap<OwnedUserId, Box<RawValue>>,
+    /// The requester's own user-signing key.
+    pub user_signing_keys: BTreeMap<OwnedUserId, Box<RawValue>>,
+    /// Servers that did not answer.
+    pub failures: Vec<OwnedServerName>,
+}
+
+type ByServer = BTreeMap<OwnedServerName, BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>>;
+
+impl Keys {
+    /// The keys of users, as `requester` may see them; as another server may, if there is none.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn query(
+        &self,
+        requester: Option<&UserId>,
+        query: KeyQuery,
+    ) -> Result<QueryAnswer, StoreError> {
+        let mut answer = QueryAnswer::default();
+        let (local, remote): (BTreeMap<_, _>, BTreeMap<_, _>) = query
+            .users
+            .into_iter()
+            .partition(|(user, _)| self.is_local(user));
+        self.query_local(requester, &local, &mut answer).await?;
+        if let Some(requester) = requester {
+            self.query_remote(remote, query.timeout, &mut answer).await;
+            let signatures = self.store.signatures_by(requester).await?;
+            if !signatures.is_empty() {
+                add_own_signatures(&mut answer, requester, &signatures);
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn query_local(
+        &self,
+        requester: Option<&UserId>,
+        users: &BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
+        answer: &mut QueryAnswer,
+    ) -> Result<(), StoreError> {
+        let ids: Vec<&UserId> = users.keys().map(|user| &**user).collect();
+        let found = self.store.keys_of(&ids).await?;
+        for (user, wanted) in users {
+            if let Some(keys) = found.get(user) {
+                let is_own = requester == Some(user);
+                answer.add_local(user, wanted, keys, is_own);
+            }
+        }
+        Ok(())
+    }
+
+    async fn query_remote(
+        &self,
+        users: BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
+        timeout: Duration,
+        answer: &mut QueryAnswer,
+    ) {
+        let mut by_server = ByServer::new();
+        for (user, devices) in users {
+            let server = user.server_name().to_owned();
+            by_server.entry(server).or_default().insert(user, devices);
+        }
+        let timeout = timeout.min(TIMEOUT_MAX);
+        let mut answers = stream::iter(by_server)
+            .map(|(server, users)| async move {
+                let found = self.remote.query(&server, users.clone(), timeout).await;
+                (server, users, found)
+            })
+            .buffer_unordered(SERVERS_AT_ONCE_MAX);
+        while let Some((server, asked, found)) = answers.next().await {
+            match found {
+                Ok(found) => {
+                    let of_asked = found
+                        .into_iter()
+                        .filter(|(user, _)| asked.contains_key(user));
+                    for (user, keys) in of_asked {
+                        answer.add_remote(&user, keys);
+                    }
+                }
+                Err(_) => answer.failures.push(server),
+            }
+        }
+    }
+
+    /// The master key of a user, local or remote; its canonical object.
+    pub(super) async fn master_key(
+        &self,
+        user: &UserId,
+    ) -> Result<Option<CanonicalJsonObject>, StoreError> {
+        let query = KeyQuery {
+            users: BTreeMap::from([(user.to_owned(), Vec::new())]),
+            timeout: TIMEOUT_MAX,
+        };
+        let mut answer = QueryAnswer::default();
+        if self.is_local(user) {
+            self.query_local(None, &query.users, &mut answer).await?;
+        } else {
+            self.query_remote(query.users, query.timeout, &mut answer)
+                .await;
+        }
+        let key = answer.master_keys.remove(user);
+        Ok(key.and_then(|key| check::object(&key).ok()))
+    }
+}
+
+impl QueryAnswer {
+    fn add_local(
+        &mut self,
+        user: &UserId,
+        wanted: &[OwnedDeviceId],
+        keys: &UserKeys,
+        is_own: bool,
+    ) {
+        let is_wanted = |device: &OwnedDeviceId| wanted.is_empty() || wanted.contains(device);
+        let devices = keys
+            .devices
+            .iter()
+            .filter(|(device, _)| is_wanted(device))
+            .map(|(device, keys)| (device.clone(), keys.clone()))
+            .collect();
+        self.device_keys.insert(user.to_owned(), devices);
+        for (usage, key) in &keys.cross_signing {
+            let keys = match usage {
+                KeyUsage::Master => &mut self.master_keys,
+                KeyUsage::SelfSigning => &mut self.self_signing_keys,
+                KeyUsage::UserSigning if is_own => &mut self.user_signing_keys,
+                KeyUsage::UserSigning => continue,
+            };
+            keys.insert(user.to_owned(), key.content.clone());
+        }
+    }
+
+    fn add_remote(&mut self, user: &UserId, keys: RemoteUserKeys) {
+        let devices = keys
+            .devices
+            .into_iter()
+            .filter(|(device, keys)| {
+                check::object(keys).is_ok_and(|object| {
+                    check::text(&object, "user_id") == Some(user.as_str())
+                        && check::text(&object, "device_id") == Some(device.as_str())
+                })
+            })
+            .collect();
+        self.device_keys.insert(user.to_owned(), devices);
+        let is_theirs = |key: &Box<RawValue>| {
+            check::object(key)
+                .is_ok_and(|object| check::text(&object, "user_id") == Some(user.as_str()))
+        };
+        if let Some(key) = keys.master.filter(is_theirs) {
+            self.master_keys.insert(user.to_owned(), key);
+        }
+        if let Some(key) = keys.self_signing.filter(is_theirs) {
+            self.self_signing_keys.insert(user.to_owned(), key);
+        }
+    }
+}
+
+/// Adds the requester's own signatures to others' master keys.
+fn add_own_signatures(
+    answer: &mut QueryAnswer,
+    requester: &UserId,
+    signatures: &HashMap<String, Vec<ForeignSignature>>,
+) {
+    for (user, key) in &mut answer.master_keys {
+        let Ok(mut object) = check::object(key) else {
+            continue;
+        };
+        let Some(made) = check::the_key(&object).and_then(|key| signatures.get(key)) else {
+            continue;
+        };
+        for signature in made.iter().filter(|made| made.target_user == *user) {
+            check::add_signature(
+                &mut object,
+                requester,
+                &signature.key_id,
+                &signature.signature,
+            );
+        }
+        if let Ok(json) = check::to_json(&object)
+            && let Ok(json) = RawValue::from_string(json)
+        {
+            *key = json;
+        }
+    }
+}

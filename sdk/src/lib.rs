@@ -10,6 +10,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::builder()
 //!     .homeserver("https://matrix.example.org")
+//!     .store("alice.db".as_ref(), "a passphrase")
 //!     .build()
 //!     .await?;
 //! if !client.restore().await? {
@@ -30,6 +31,8 @@ mod client;
 pub mod clock;
 pub mod crypto;
 pub mod expiry;
+#[cfg(test)]
+mod fake_server;
 pub mod http;
 mod room;
 mod send_queue;

@@ -358,3 +358,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

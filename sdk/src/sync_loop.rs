@@ -216,3 +216,6 @@ fn sync_request(since: Option<String>) -> v3::Request {
         .map(v3::Filter::FilterDefinition);
     request
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,12 @@
 //!
 //! Invariant: nothing goes over the wire before somebody logs in.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::sync::{broadcast, watch};
@@ -13,7 +18,7 @@ use crate::{
     crypto::{MemberPolicy, SharingPolicy},
     http::{HttpClient, HttpConfig, HttpSetupError},
     send_queue::SendQueue,
-    store::{MemoryStore, Store},
+    store::{DatabaseStore, MemoryStore, Store, StoreKey},
     sync_loop::{SocketSlot, WaitingEvents},
 };
 
@@ -36,6 +41,7 @@ pub struct ClientBuilder {
 /// Which store is used.
 enum StoreChoice {
     Memory,
+    Database(PathBuf, StoreKey),
     Given(Arc<dyn Store>),
 }
 
@@ -70,6 +76,17 @@ impl ClientBuilder {
     /// The homeserver's base URL, e.g. `https://matrix.example.org`; plain HTTP only on loopback.
     pub fn homeserver(mut self, url: &str) -> Self {
         url.clone_into(&mut self.http.homeserver);
+        self
+    }
+
+    /// Keeps everything in an encrypted database at `path`, whose folder must exist.
+    pub fn store(self, path: &Path, passphrase: &str) -> Self {
+        self.store_with_key(path, StoreKey::passphrase(passphrase))
+    }
+
+    /// The same with a key that the caller keeps, or a passphrase.
+    pub fn store_with_key(mut self, path: &Path, key: StoreKey) -> Self {
+        self.store = StoreChoice::Database(path.to_owned(), key);
         self
     }
 
@@ -169,6 +186,10 @@ impl ClientBuilder {
         let http = HttpClient::new(&self.http)?;
         let store: Arc<dyn Store> = match self.store {
             StoreChoice::Memory => Arc::new(MemoryStore::new()),
+            StoreChoice::Database(path, key) => {
+                let rng = Arc::new(SystemRng);
+                Arc::new(DatabaseStore::open(&path, key, rng).await?)
+            }
             StoreChoice::Given(store) => store,
         };
         Ok(Client {

@@ -1,0 +1,253 @@
+//! The queue against a server that is away, refuses, or forgets to answer.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    client::Blocked,
+    fake_server::{FakeServer, PATIENCE, encryption, joined, room, timeline},
+    store::MemoryStore,
+};
+
+fn store() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new())
+}
+
+/// Alice, in these rooms.
+async fn alice_in(server: &FakeServer, store: Arc<MemoryStore>, rooms: &[(&str, bool)]) -> Client {
+    let alice = server.alice(store).await;
+    for (name, encrypted) in rooms {
+        server.push_sync(joined(&room(name), *encrypted));
+        alice.sync_once(PATIENCE).await.unwrap();
+    }
+    alice
+}
+
+fn bodies(server: &FakeServer) -> Vec<String> {
+    let shared = server.lock();
+    let puts = shared.puts.iter();
+    puts.map(|put| put.content["body"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_message_keeps_its_name_and_order_through_retries() {
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[("a", false)]).await;
+    let gone = json!({"errcode": "M_UNKNOWN", "error": ""});
+    server
+        .lock()
+        .refusals
+        .extend([(503, gone.clone()), (502, gone)]);
+    let first = alice.room(&room("a")).send_text("one").await.unwrap();
+    let second = alice.room(&room("a")).send_text("two").await.unwrap();
+    let name = first.transaction_id.to_string();
+    first.event_id(PATIENCE).await.unwrap();
+    second.event_id(PATIENCE).await.unwrap();
+    assert_eq!(bodies(&server), ["one", "two"]);
+    let shared = server.lock();
+    assert_eq!(shared.tried[..3], [name.clone(), name.clone(), name]);
+    assert_eq!(shared.tried.len(), 4);
+}
+
+#[tokio::test]
+async fn what_was_queued_is_sent_after_a_restart_under_its_name() {
+    let server = FakeServer::start().await;
+    let store = store();
+    let alice = alice_in(&server, store.clone(), &[("a", false)]).await;
+    server.lock().broken_room = Some(room("a").to_string());
+    let name = alice
+        .room(&room("a"))
+        .send_text("late")
+        .await
+        .unwrap()
+        .transaction_id;
+    server
+        .wait_for(|shared| (!shared.tried.is_empty()).then_some(()))
+        .await;
+    drop(alice);
+    server.lock().broken_room = None;
+    let alice = server.client(store).await;
+    assert!(alice.restore().await.unwrap());
+    let put = server.wait_for(|shared| shared.puts.first().cloned()).await;
+    assert_eq!(
+        (put.txn_id.as_str(), &put.content["body"]),
+        (name.as_str(), &json!("late"))
+    );
+    assert!(alice.drain_queue(PATIENCE).await);
+    assert_eq!(alice.inner.store.send_queue().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_room_that_fails_holds_up_no_other() {
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[("a", false), ("b", false)]).await;
+    server.lock().broken_room = Some(room("a").to_string());
+    let stuck = alice.room(&room("a")).send_text("stuck").await.unwrap();
+    alice
+        .room(&room("b"))
+        .send_text("free")
+        .await
+        .unwrap()
+        .event_id(PATIENCE)
+        .await
+        .unwrap();
+    assert_eq!(bodies(&server), ["free"]);
+    assert!(alice.queue_len() == 1);
+    server.lock().broken_room = None;
+    stuck.event_id(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_for_good_lets_the_next_go() {
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[("a", false)]).await;
+    server
+        .lock()
+        .refusals
+        .push_back((403, json!({"errcode": "M_FORBIDDEN", "error": "no"})));
+    let refused = alice.room(&room("a")).send_text("refused").await.unwrap();
+    let taken = alice.room(&room("a")).send_text("taken").await.unwrap();
+    let failure = refused.event_id(PATIENCE).await.unwrap_err();
+    assert_eq!(failure, SendFailure::Refused("M_FORBIDDEN".to_owned()));
+    taken.event_id(PATIENCE).await.unwrap();
+    assert_eq!(bodies(&server), ["taken"]);
+}
+
+#[tokio::test]
+async fn a_message_that_must_be_encrypted_waits_for_encryption() {
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[("a", false)]).await;
+    let mut notifications = alice.notifications();
+    let options = SendOptions {
+        must_encrypt: true,
+        ..SendOptions::default()
+    };
+    let sending = alice
+        .room(&room("a"))
+        .send_text_with("secret", options)
+        .await
+        .unwrap();
+    let blocked = notifications.wait_for(PATIENCE, |notification| match notification {
+        Notification::Send(SendUpdate::Blocked { reason, .. }) => Some(reason.clone()),
+        _ => None,
+    });
+    assert_eq!(blocked.await, Some(Blocked::NotEncrypted));
+    assert!(server.lock().tried.is_empty());
+    server.push_sync(timeline(&room("a"), &encryption()));
+    alice.sync_once(PATIENCE).await.unwrap();
+    sending.event_id(PATIENCE).await.unwrap();
+    let put = server.lock().puts[0].clone();
+    assert_eq!(put.event_type, "m.room.encrypted");
+    assert!(!put.content.to_string().contains("secret"));
+}
+
+#[tokio::test]
+async fn an_encrypted_room_stays_encrypted_whatever_the_server_says() {
+    let server = FakeServer::start().await;
+    let store = store();
+    let alice = alice_in(&server, store.clone(), &[("a", true)]).await;
+    let mut undone = encryption();
+    undone["content"] = json!({});
+    server.push_sync(timeline(&room("a"), &undone));
+    alice.sync_once(PATIENCE).await.unwrap();
+    drop(alice);
+    let alice = server.client(store).await;
+    alice.restore().await.unwrap();
+    alice
+        .room(&room("a"))
+        .send_text("secret")
+        .await
+        .unwrap()
+        .event_id(PATIENCE)
+        .await
+        .unwrap();
+    assert_eq!(server.lock().puts[0].event_type, "m.room.encrypted");
+}
+
+#[tokio::test]
+async fn a_ciphertext_is_sent_again_as_it_was() {
+    let server = FakeServer::start().await;
+    let store = store();
+    let alice = alice_in(&server, store.clone(), &[("a", true)]).await;
+    server.lock().broken_room = Some(room("a").to_string());
+    alice.room(&room("a")).send_text("secret").await.unwrap();
+    server
+        .wait_for(|shared| (!shared.tried.is_empty()).then_some(()))
+        .await;
+    let kept = alice.inner.store.send_queue().await.unwrap();
+    assert_eq!(kept[0].state, crate::store::SendState::Encrypted);
+    assert!(!String::from_utf8_lossy(kept[0].body.expose()).contains("secret"));
+    let (_, waiting) = QueuedMessage::from_item(&kept[0]).unwrap();
+    drop(alice);
+    server.lock().broken_room = None;
+    let alice = server.client(store).await;
+    alice.restore().await.unwrap();
+    let put = server.wait_for(|shared| shared.puts.first().cloned()).await;
+    assert_eq!(put.content.as_object(), waiting.message.wire.as_ref());
+}
+
+#[tokio::test]
+async fn an_edit_of_a_queued_message_gets_its_id() {
+    let server = FakeServer::start().await;
+    let store = store();
+    let alice = alice_in(&server, store.clone(), &[("a", false)]).await;
+    server.lock().broken_room = Some(room("a").to_string());
+    let keep = SendOptions {
+        keep_receipt: true,
+        ..SendOptions::default()
+    };
+    let original = alice
+        .room(&room("a"))
+        .send_text_with("one", keep)
+        .await
+        .unwrap();
+    let target = Target::Queued(original.transaction_id.clone());
+    let edit = alice
+        .room(&room("a"))
+        .edit(target.clone(), "two")
+        .await
+        .unwrap();
+    server.lock().broken_room = None;
+    let event_id = original.event_id(PATIENCE).await.unwrap();
+    edit.event_id(PATIENCE).await.unwrap();
+    let relation = server.lock().puts[1].content["m.relates_to"].clone();
+    assert_eq!(
+        relation,
+        json!({"rel_type": "m.replace", "event_id": event_id})
+    );
+    // Later, and by a process that knows only the name.
+    drop(alice);
+    let alice = server.client(store).await;
+    alice.restore().await.unwrap();
+    let again = alice.room(&room("a")).edit(target, "three").await.unwrap();
+    again.event_id(PATIENCE).await.unwrap();
+    let relation = server.lock().puts[2].content["m.relates_to"].clone();
+    assert_eq!(relation["event_id"], json!(event_id));
+}
+
+#[tokio::test]
+async fn an_edit_of_nothing_is_refused() {
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[("a", false)]).await;
+    let target = Target::Queued("unheard-of".into());
+    let refused = alice.room(&room("a")).edit(target, "x").await.unwrap_err();
+    assert!(matches!(refused, ClientError::UnknownTarget));
+}
+
+#[tokio::test]
+async fn a_message_can_be_cancelled_while_it_waits() {
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[]).await;
+    // A room that nothing is known of: the message waits.
+    let sending = alice.room(&room("a")).send_text("oops").await.unwrap();
+    let name = sending.transaction_id.clone();
+    while !alice.cancel(&name).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!alice.cancel(&name).await.unwrap());
+    let failure = sending.event_id(PATIENCE).await.unwrap_err();
+    assert_eq!(failure, SendFailure::Refused("cancelled".to_owned()));
+    assert_eq!(alice.inner.store.send_queue().await.unwrap(), []);
+    assert!(server.lock().tried.is_empty());
+}

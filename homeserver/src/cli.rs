@@ -11,8 +11,7 @@ use crate::{
     accounts::Accounts,
     clock::{OsRng, SystemClock},
     config::{Config, ConfigError},
-    server::store_options,
-    store::Store,
+    server::open_store,
 };
 
 mod check_config;
@@ -107,7 +106,7 @@ fn on_accounts(
 ) -> Result<(), Failure> {
     let config = config.load()?;
     runtime()?.block_on(async {
-        let store = Store::open(&store_options(&config)).await?;
+        let store = open_store(&config).await?;
         let accounts = Accounts::new(
             Arc::clone(&store),
             Arc::new(SystemClock::new()),

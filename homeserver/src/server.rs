@@ -2,7 +2,12 @@
 //!
 //! Invariant: started means bound, migrated and serving; stopped means that no request runs and the database is closed.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::crypto::ring;
 use tokio::task::JoinHandle;
@@ -13,7 +18,7 @@ use crate::{
     config::Config,
     drain::Drain,
     http::edge::Edge,
-    key_files::{self, KeyFileError},
+    key_files::{self, KeyFileError, create_private_file},
     listener::{Certificates, ListenerError, Listeners},
     outbound::{HttpsTransport, OutboundError, Transport},
     router,
@@ -26,6 +31,14 @@ pub enum StartError {
     /// A key is missing or unusable.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// The file of the database cannot be made.
+    #[error("{}: {source}", .path.display())]
+    DatabaseFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// The database cannot be used.
     #[error("the database cannot be opened: {0}")]
     Store(#[from] StoreError),
@@ -84,7 +97,7 @@ impl Server {
         let token_key = key_files::load_token_key(&config.token_key_path())?;
         let signing_key = Arc::new(key_files::load_signing_key(&config.signing_key_path())?);
         let listeners = Listeners::bind(&config.listeners).await?;
-        let store = Store::open(&store_options(&config)).await?;
+        let store = open_store(&config).await?;
         let drain = Drain::new();
         let edge = Edge::new(&config.rate_limits, &clock, &rng);
         let app = App::new(Foundation {
@@ -142,9 +155,23 @@ impl Server {
     }
 }
 
-/// Where the store is.
-pub(crate) fn store_options(config: &Config) -> StoreOptions {
-    let mut options = StoreOptions::new(config.database_url().expose());
+/// Opens the database, which only the server's user may read if it is a new file.
+pub(crate) async fn open_store(config: &Config) -> Result<Arc<Store>, StartError> {
+    let url = config.database_url();
+    if let Some(path) = url.expose().strip_prefix("sqlite:") {
+        // SQLite makes a database of an empty file, and its journals get the same mode.
+        match create_private_file(Path::new(path), b"") {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => {
+                return Err(StartError::DatabaseFile {
+                    path: path.into(),
+                    source,
+                });
+            }
+        }
+    }
+    let mut options = StoreOptions::new(url.expose());
     options.readers_max = config.database.pool_size;
-    options
+    Ok(Store::open(&options).await?)
 }

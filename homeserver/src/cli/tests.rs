@@ -105,6 +105,8 @@ fn accounts_and_tokens_are_managed_in_the_database() {
     );
     assert!(with_password("set-password", "@alice:example.org"));
     assert!(!with_password("set-password", "bob"), "no such account");
+    let database = fs::metadata(folder.path().join("passeur.db")).unwrap();
+    assert_eq!(database.permissions().mode() & 0o777, 0o600);
     assert!(passeur(&["user", "list"], &config));
     assert!(passeur(&["user", "deactivate", "alice"], &config));
     assert!(

@@ -40,8 +40,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         return is_public_v4(embedded(segments[6], segments[7]));
     }
     let assigned = segments[0] & 0xE000 == 0x2000;
-    let special = (segments[0] == 0x2001 && segments[1] < 0x200)
-        || (segments[0] == 0x2001 && segments[1] == 0xDB8)
+    let special = (segments[0] == 0x2001 && (segments[1] < 0x200 || segments[1] == 0xDB8))
         || (segments[0] == 0x2002 && !is_public_v4(embedded(segments[1], segments[2])))
         || (segments[0] == 0x3FFF && segments[1] < 0x1000);
     assigned && !special

@@ -29,10 +29,13 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Answered requests, by route, then by method and status.
-    requests: Mutex<BTreeMap<String, BTreeMap<(&'static str, u16), Requests>>>,
+    requests: Mutex<BTreeMap<String, Kinds>>,
     /// Requests being answered.
     in_flight: AtomicU64,
 }
+
+/// Requests of one route, by method and status.
+type Kinds = BTreeMap<(&'static str, u16), Requests>;
 
 /// Requests of one kind.
 #[derive(Debug, Default, Clone, Copy)]

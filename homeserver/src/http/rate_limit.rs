@@ -228,7 +228,8 @@ impl Class {
             self.limiter.shrink_to_fit();
         }
         // Between two counts at most so many buckets are added, and as many as are shared.
-        if self.checks.fetch_add(1, Ordering::Relaxed) % CHECKS_PER_COUNT == 0 {
+        let checks = self.checks.fetch_add(1, Ordering::Relaxed);
+        if checks.is_multiple_of(CHECKS_PER_COUNT) {
             self.crowded
                 .store(self.limiter.len() >= KEYS_MAX, Ordering::Relaxed);
         }

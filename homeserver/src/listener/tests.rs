@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use axum::routing::{get, post};
+use axum::{
+    extract::WebSocketUpgrade,
+    routing::{get, post},
+};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto::ring, version};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
@@ -24,7 +27,27 @@ struct Serving {
     drain: Drain,
     /// Told when a poll has begun to wait.
     polling: Arc<Notify>,
+    /// Lets a WebSocket go.
+    release: Arc<Notify>,
     done: JoinHandle<()>,
+}
+
+/// What a WebSocket of these tests needs.
+#[derive(Clone)]
+struct Socket {
+    opened: Arc<Notify>,
+    release: Arc<Notify>,
+}
+
+impl Socket {
+    /// Holds the WebSocket until it is let go.
+    fn open(self, upgrade: WebSocketUpgrade) -> axum::response::Response {
+        upgrade.on_upgrade(async move |socket| {
+            self.opened.notify_one();
+            self.release.notified().await;
+            drop(socket);
+        })
+    }
 }
 
 impl Serving {
@@ -35,7 +58,17 @@ impl Serving {
         let (address, certificates) = (listeners.addresses()[0], listeners.certificates());
         let (serving, polling) = (drain.clone(), Arc::new(Notify::new()));
         let poll = (drain.clone(), Arc::clone(&polling));
+        let release = Arc::new(Notify::new());
+        let socket = Socket {
+            opened: Arc::clone(&polling),
+            release: Arc::clone(&release),
+        };
         let router = Router::new()
+            .route("/large", get(async || vec![b'x'; LARGE_BYTES]))
+            .route(
+                "/socket",
+                get(async move |upgrade: WebSocketUpgrade| socket.open(upgrade)),
+            )
             .route(
                 "/secure",
                 get(|peer: axum::Extension<Peer>| async move { peer.secure.to_string() }),
@@ -60,6 +93,7 @@ impl Serving {
             clock,
             drain,
             polling,
+            release,
             done,
         }
     }
@@ -312,4 +346,42 @@ async fn a_key_that_does_not_fit_its_certificate_is_refused() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("does not fit"), "{error}");
+}
+
+/// More than the buffers of two sockets hold, in bytes.
+const LARGE_BYTES: usize = 64 << 20;
+
+#[tokio::test]
+async fn whoever_does_not_read_is_closed() {
+    let serving = Serving::plain().await;
+    let mut stream = serving.send("GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    // Once the answer comes, what waits on the clock is the write.
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    serving.clock.wait_for_sleepers(1).await;
+    serving.clock.advance(io_guard::WRITE_STALL_LIMIT);
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(rest.len() < LARGE_BYTES, "{}", rest.len());
+}
+
+#[tokio::test]
+async fn the_end_waits_for_a_websocket_too() {
+    let serving = Serving::plain().await;
+    let mut stream = serving
+        .send(
+            "GET /socket HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .await;
+    serving.polling.notified().await;
+    serving.drain.begin();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!serving.done.is_finished());
+    serving.release.notify_one();
+    serving.done.await.unwrap();
+    assert!(read_all(&mut stream).await.starts_with("HTTP/1.1 101 "));
 }

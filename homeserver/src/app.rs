@@ -18,7 +18,9 @@ use crate::{
     },
     key_files::TokenKey,
     outbound::{OwnKeys, Remote, ServerKeys, Transport},
+    rooms::{Rooms, RoomsContext, typing::Typing},
     store::Store,
+    sync::{Sync, SyncContext},
 };
 
 /// The parts of a running server. Cheap to clone; every handler gets it as axum's state.
@@ -44,6 +46,10 @@ pub struct Parts {
     pub server_keys: ServerKeys,
     /// Proof of who makes a request of federation.
     pub origins: OriginVerifier,
+    /// Rooms.
+    pub rooms: Arc<Rooms>,
+    /// Who types.
+    pub typing: Arc<Typing>,
     /// People and their sessions.
     pub accounts: Arc<Accounts>,
     /// Public encryption keys, ours and others'.
@@ -56,6 +62,8 @@ pub struct Parts {
     pub uia: Uia,
     /// Nonces of the provisioning endpoint.
     pub nonces: Nonces,
+    /// What clients are told.
+    pub sync: Arc<Sync>,
 }
 
 /// What the parts are built from.
@@ -100,7 +108,7 @@ impl App {
         );
         let remote = Remote::new(
             config.server_name.clone(),
-            signing_key,
+            Arc::clone(&signing_key),
             Arc::clone(&federation),
             transport,
             Arc::clone(&clock),
@@ -113,6 +121,14 @@ impl App {
             Arc::clone(&clock),
         );
         let origins = OriginVerifier::new(server_keys.clone(), federation, Arc::clone(&clock));
+        let rooms = Rooms::new(RoomsContext {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            server_name: config.server_name.clone(),
+            key_pair: signing_key,
+        });
+        let typing = Typing::new(Arc::clone(&clock));
         let accounts = Arc::new(Accounts::new(
             Arc::clone(&store),
             Arc::clone(&clock),
@@ -131,6 +147,13 @@ impl App {
         ));
         let uia = Uia::new(Arc::clone(&clock), Arc::clone(&rng), Arc::clone(&accounts));
         let nonces = Nonces::new(Arc::clone(&clock), Arc::clone(&rng));
+        let sync = Sync::new(SyncContext {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            accounts: Arc::clone(&accounts),
+            rooms: Arc::clone(&rooms),
+            typing: Arc::clone(&typing),
+        });
         Self(Arc::new(Parts {
             clock,
             rng,
@@ -140,12 +163,15 @@ impl App {
             remote,
             server_keys,
             origins,
+            rooms,
+            typing,
             accounts,
             keys,
             tokens,
             authenticator,
             uia,
             nonces,
+            sync,
         }))
     }
 }

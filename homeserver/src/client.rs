@@ -6,11 +6,22 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/>
 
 pub(crate) mod account;
+pub(crate) mod context;
 pub(crate) mod device;
 pub(crate) mod discovery;
 pub(crate) mod keys;
+pub(crate) mod membership;
+pub(crate) mod message;
+pub(crate) mod read_marker;
+pub(crate) mod reading;
+pub(crate) mod receipt;
+pub(crate) mod relations;
+pub(crate) mod room;
 pub(crate) mod session;
+pub(crate) mod state;
+pub(crate) mod sync;
 pub(crate) mod to_device;
+pub(crate) mod typing;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@ pub mod federation;
 
 pub mod http;
 
+pub mod sync;
+
 pub mod accounts;
 pub mod outbound;
 pub mod rooms;

@@ -18,17 +18,22 @@ use crate::{
 
 mod chain;
 mod create;
+pub mod json;
 mod local;
 mod power;
+pub mod projection;
 mod queue;
+mod reading;
 mod send;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+pub mod typing;
 
 pub use self::{
     create::{CreateError, InitialState, NewRoom, Preset},
     local::{MembershipChange, Profile},
+    reading::{Reader, Standing},
     send::{Draft, SendError, Transaction},
     snapshot::{Member, Members, Snapshot},
 };
@@ -81,6 +86,10 @@ impl Rooms {
             user_rooms: Arc::new(Cache::new(USERS_MAX)),
             queues: queue::Queues::default(),
         })
+    }
+
+    fn store(&self) -> &Store {
+        &self.context.store
     }
 
     /// Our own name.

@@ -13,6 +13,7 @@ mod accounts;
 mod federation;
 mod keys;
 mod media;
+mod reading;
 mod rooms;
 mod sync;
 
@@ -53,5 +54,6 @@ fn client_table() -> Router<App> {
     accounts::routes()
         .merge(keys::routes())
         .merge(rooms::routes())
+        .merge(reading::routes())
         .merge(sync::routes())
 }

@@ -26,12 +26,14 @@ mod events;
 mod heads;
 mod log;
 mod one_time_keys;
+mod receipts;
 mod registration_tokens;
 mod rooms;
 mod scope;
 mod server_keys;
 mod sessions;
 mod state;
+mod timeline;
 mod to_device;
 mod tx;
 mod writer;
@@ -52,12 +54,14 @@ pub use self::{
     heads::Heads,
     log::{LogEnd, LogKind, LogRow},
     one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
+    receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     rooms::{Membership, MembershipRow, RoomRow},
     scope::Scope,
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
     sessions::{NewSession, SessionRow, StartSession},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, apply, difference},
+    timeline::AccountDatum,
     to_device::{
         DeleteEdus, DeleteToDevice, NewEdu, NewToDevice, PurgeToDevice, SendToDevice,
         ToDeviceMessage, ToDeviceTransaction, queue_edu,

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod keys;
+mod sync;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};

@@ -1,10 +1,11 @@
-//! Following what happens: sync, its WebSocket, receipts, typing.
+//! Following what happens: sync and its WebSocket.
 
 use axum::Router;
+use ruma::api::client::sync::sync_events;
 
-use crate::app::App;
+use crate::{app::App, client::sync::sync_events::sync_events_route, http::route::RouteExt};
 
 /// The table.
 pub(super) fn routes() -> Router<App> {
-    Router::new()
+    Router::new().endpoint::<sync_events::v3::Request, _, _>(sync_events_route)
 }

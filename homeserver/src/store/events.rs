@@ -91,6 +91,11 @@ impl Event {
         &self.pdu.event_id
     }
 
+    /// Whether it is part of the room's timeline or state: neither rejected nor soft-failed.
+    pub fn is_accepted(&self) -> bool {
+        matches!(self.status, EventStatus::Accepted | EventStatus::Outlier)
+    }
+
     /// Whether the body is still there.
     pub fn has_body(&self) -> bool {
         self.body.is_some()

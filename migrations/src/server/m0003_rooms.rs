@@ -215,6 +215,11 @@ fn indexes() -> Vec<IndexCreateStatement> {
             [Receipts::RoomId, Receipts::Position],
         ),
         index(
+            "transaction_ids_event",
+            TransactionIds::Table,
+            [TransactionIds::EventId],
+        ),
+        index(
             "transaction_ids_created",
             TransactionIds::Table,
             [TransactionIds::CreatedTs],

@@ -9,13 +9,14 @@ use super::{
 };
 
 /// The homeserver's modules, highest layer first. A new module gets its place here before it compiles into a test run.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["listener", "server", "cli"],
     &["router"],
     &["client", "federation"],
     &["http", "app"],
+    &["sync"],
     &["rooms", "accounts", "media"],
-    &["sync", "outbound"],
+    &["outbound"],
     &["store"],
     &["config", "key_files", "drain", "clock"],
 ];

@@ -1,0 +1,3 @@
+//! What surrounds an event.
+
+pub(crate) mod get_context;

@@ -1,0 +1,3 @@
+//! Events of a room: sending them.
+
+pub(crate) mod get_message_events;

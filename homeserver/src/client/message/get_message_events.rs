@@ -1,0 +1,159 @@
+//! `GET /_matrix/client/v3/rooms/{roomId}/messages`
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmessages>
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use ruma::api::{Direction as Asked, client::message::get_message_events::v3};
+
+use crate::{
+    app::App,
+    client::reading::{ReadableRoom, answer, limit},
+    http::{decode::Ruma, error::ApiError, requester::Requester},
+    rooms::json::JsonWriter,
+    store::{Direction, Event, StoreError},
+    sync::{
+        filter::{LazyLoad, RoomSection},
+        token::RoomToken,
+    },
+};
+
+/// Events of one page.
+const PAGE_MAX: usize = 500;
+/// Events that are looked at for one page if the filter or the history visibility lets few pass.
+const SCANNED_MAX: usize = 2000;
+
+/// One page of a room's timeline.
+struct Page {
+    events: Vec<Arc<Event>>,
+    /// Where the next page begins; none if there is no more.
+    end: Option<RoomToken>,
+}
+
+/// Where a page begins and ends, and which way it goes.
+struct Stretch {
+    from: RoomToken,
+    to: Option<RoomToken>,
+    direction: Direction,
+}
+
+/// A page of a room's timeline, in either direction.
+pub(crate) async fn get_message_events_route(
+    State(app): State<App>,
+    requester: Requester,
+    Ruma(request): Ruma<v3::Request>,
+) -> Result<Response, ApiError> {
+    let room = ReadableRoom::open(&app, &requester, &request.room_id).await?;
+    let section = RoomSection::new(request.filter)?;
+    let direction = match request.dir {
+        Asked::Backward => Direction::Backward,
+        Asked::Forward => Direction::Forward,
+    };
+    let from = match &request.from {
+        Some(token) => room.gap(token).await?,
+        None if direction == Direction::Backward => RoomToken(room.snapshot.order_max + 1),
+        None => RoomToken(room.snapshot.order_min),
+    };
+    let to = match &request.to {
+        Some(token) => Some(room.gap(token).await?),
+        None => None,
+    };
+    let stretch = Stretch {
+        from,
+        to,
+        direction,
+    };
+    let page = page(&room, &section, &stretch, limit(request.limit, PAGE_MAX)).await?;
+    let mut out = JsonWriter::with_capacity(1024 * page.events.len() + 128);
+    out.open().key("start").string(&from.to_string());
+    room.write(out.key("chunk"), &page.events).await?;
+    if let Some(end) = page.end {
+        out.key("end").string(&end.to_string());
+    }
+    if section.lazy() != LazyLoad::Off
+        && let Some(group) = page.events.first().and_then(|event| event.state_after)
+    {
+        let state = app.store.state_at(group).await?;
+        let senders = room.senders(&state, &page.events).await?;
+        room.write(out.key("state"), &senders).await?;
+    }
+    out.close();
+    Ok(answer(out))
+}
+
+async fn page(
+    room: &ReadableRoom<'_>,
+    section: &RoomSection,
+    stretch: &Stretch,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    let mut page = Page {
+        events: Vec::with_capacity(limit.min(64)),
+        end: Some(stretch.from),
+    };
+    let mut scanned = 0;
+    while page.events.len() < limit && scanned < SCANNED_MAX {
+        let at = page.end.unwrap_or(stretch.from);
+        let (events, is_last) = read(room, stretch, at, limit).await?;
+        scanned += events.len();
+        let Some(last) = events.last().and_then(|event| event.room_order) else {
+            page.end = None;
+            break;
+        };
+        let mut seen = room.visible(events).await?;
+        seen.retain(|event| section.allows(event));
+        let surplus = seen.len() > limit - page.events.len();
+        seen.truncate(limit - page.events.len());
+        let told = seen.last().and_then(|event| event.room_order);
+        page.events.extend(seen);
+        page.end = match told.filter(|_| surplus) {
+            Some(order) => Some(beyond(order, stretch.direction)),
+            None if is_last => None,
+            None => Some(beyond(last, stretch.direction)),
+        };
+        if page.end.is_none() {
+            break;
+        }
+    }
+    Ok(page)
+}
+
+/// The gap beyond an event, in the direction of reading.
+fn beyond(order: i64, direction: Direction) -> RoomToken {
+    match direction {
+        Direction::Backward => RoomToken(order),
+        Direction::Forward => RoomToken(order + 1),
+    }
+}
+
+/// Events from a gap on, and whether the stretch ends with them.
+async fn read(
+    room: &ReadableRoom<'_>,
+    stretch: &Stretch,
+    at: RoomToken,
+    limit: usize,
+) -> Result<(Vec<Arc<Event>>, bool), StoreError> {
+    let (store, id) = (&room.app.store, &room.snapshot.room_id);
+    let exclusive = match stretch.direction {
+        Direction::Backward => at.0,
+        Direction::Forward => at.0 - 1,
+    };
+    let mut events = store
+        .timeline(id, exclusive, stretch.direction, limit as u64)
+        .await?;
+    let mut is_last = events.len() < limit;
+    if let Some(to) = stretch.to {
+        let before = events.len();
+        events.retain(|event| {
+            event
+                .room_order
+                .is_some_and(|order| match stretch.direction {
+                    Direction::Backward => order >= to.0,
+                    Direction::Forward => order < to.0,
+                })
+        });
+        is_last |= events.len() < before;
+    }
+    Ok((events, is_last))
+}

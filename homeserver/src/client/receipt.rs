@@ -1,0 +1,3 @@
+//! Receipts.
+
+pub(crate) mod create_receipt;

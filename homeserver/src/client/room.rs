@@ -1,0 +1,3 @@
+//! Rooms: creating them, and their aliases.
+
+pub(crate) mod get_room_event;

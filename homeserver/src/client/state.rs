@@ -1,0 +1,4 @@
+//! State events of a room: setting them.
+
+pub(crate) mod get_state_event_for_key;
+pub(crate) mod get_state_events;

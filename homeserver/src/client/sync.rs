@@ -1,0 +1,3 @@
+//! Following what happens: sync.
+
+pub(crate) mod sync_events;

@@ -1,0 +1,3 @@
+//! Typing.
+
+pub(crate) mod create_typing_event;

@@ -1,0 +1,249 @@
+//! Reading events as a user: who may see which, and what is told beside them.
+//!
+//! Invariant: every decision about an event looks at the state at that event, never at the current
+//! one; states, and the events in them, are read for many events at once.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
+
+use std::{collections::HashMap, sync::Arc};
+
+use passeur_protocol::visibility::{membership_of, user_may_see, visibility_of};
+use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::StateEventType};
+
+use super::{Rooms, projection::Extras};
+use crate::store::{Event, Membership, RoomStateMap, StoreError};
+
+/// Who reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    /// The user, one of ours.
+    pub user_id: &'a UserId,
+    /// With which device.
+    pub device_id: &'a DeviceId,
+}
+
+/// How a user stands to a room's history.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The current membership.
+    pub membership: Membership,
+    /// The room order of the event by which a user who is gone left: what came before it, the
+    /// user was there for later.
+    left_at: Option<i64>,
+}
+
+impl Standing {
+    /// The room order of the event by which a user who is gone left, if they were joined before.
+    pub fn left_at(&self) -> Option<i64> {
+        self.left_at
+    }
+
+    /// Whether the user joined after an event at which they were not joined.
+    fn joined_after(&self, event: &Event) -> bool {
+        self.membership == Membership::Join
+            || matches!((self.left_at, event.room_order), (Some(left), Some(order)) if order < left)
+    }
+}
+
+impl Rooms {
+    /// How a user stands to a room's history.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn standing(&self, room: &RoomId, user: &UserId) -> Result<Standing, StoreError> {
+        let memberships = self.memberships(user).await?;
+        let Some(row) = memberships.get(room) else {
+            return Ok(Standing {
+                membership: Membership::Leave,
+                left_at: None,
+            });
+        };
+        let membership = row.membership.clone();
+        let left_at = match membership {
+            Membership::Leave | Membership::Ban => self.left_at(user, &row.event_id).await?,
+            _ => None,
+        };
+        Ok(Standing {
+            membership,
+            left_at,
+        })
+    }
+
+    /// The room order of the event by which a user left, if they were joined until then.
+    async fn left_at(&self, user: &UserId, left_by: &EventId) -> Result<Option<i64>, StoreError> {
+        let Some(event) = self.store().event(left_by).await? else {
+            return Ok(None);
+        };
+        let before = self.member_before(&event, user).await?;
+        let was_joined =
+            membership_of(before.as_deref().map(|event| &*event.pdu)) == Membership::Join;
+        Ok(event.room_order.filter(|_| was_joined))
+    }
+
+    /// The member event of a user in the state before an event.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn member_before(
+        &self,
+        event: &Event,
+        user: &UserId,
+    ) -> Result<Option<Arc<Event>>, StoreError> {
+        let Some(group) = event.state_before else {
+            return Ok(None);
+        };
+        let state = self.store().state_at(group).await?;
+        match state.get(&(StateEventType::RoomMember, user.as_str().to_owned())) {
+            Some(id) => self.store().event(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a user may see an event.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn may_see(&self, user: &UserId, event: &Arc<Event>) -> Result<bool, StoreError> {
+        let standing = self.standing(&event.pdu.room_id, user).await?;
+        let seen = self
+            .visible_to(user, &standing, vec![Arc::clone(event)])
+            .await?;
+        Ok(!seen.is_empty())
+    }
+
+    /// Those of the events, all of one room, that a user may see, in their order.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn visible_to(
+        &self,
+        user: &UserId,
+        standing: &Standing,
+        events: Vec<Arc<Event>>,
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let states = self.states_before(&events).await?;
+        let visibility = (StateEventType::RoomHistoryVisibility, String::new());
+        let member = (StateEventType::RoomMember, user.as_str().to_owned());
+        let places = [&visibility, &member];
+        let wanted = states
+            .values()
+            .flat_map(|state| places.map(|place| state.get(place)));
+        let facts = self
+            .events_by_id(wanted.flatten().cloned().collect())
+            .await?;
+        let fact = |event: &Event, place| {
+            let state = event.state_before.and_then(|group| states.get(&group))?;
+            facts.get(state.get(place)?)
+        };
+        let sees = |event: &Event| {
+            let visibility = visibility_of(fact(event, &visibility).map(|event| &*event.pdu));
+            let membership = membership_of(fact(event, &member).map(|event| &*event.pdu));
+            // Without a place in the timeline nothing is known of the state: only a user's own
+            // membership is told.
+            let placed = event.room_order.is_some();
+            let joined_after = placed && standing.joined_after(event);
+            let own = event.pdu.state_key.as_deref() == Some(user.as_str());
+            (placed || own)
+                && user_may_see(&event.pdu, user, &visibility, &membership, joined_after)
+        };
+        Ok(events.into_iter().filter(|event| sees(event)).collect())
+    }
+
+    /// What is told to a reader beside each of the events, in their order.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn extras(
+        &self,
+        reader: Reader<'_>,
+        events: &[Arc<Event>],
+    ) -> Result<Vec<Extras>, StoreError> {
+        let mut extras = vec![Extras::default(); events.len()];
+        self.add_transactions(reader, events, &mut extras).await?;
+        let stateful: Vec<Arc<Event>> = events
+            .iter()
+            .filter(|event| event.pdu.is_state())
+            .cloned()
+            .collect();
+        let states = self.states_before(&stateful).await?;
+        let replaced = |event: &Event| {
+            let place = event.pdu.state_place()?;
+            let id = states.get(&event.state_before?)?.get(&place)?;
+            (*id != event.pdu.event_id).then(|| id.clone())
+        };
+        let redactions = events.iter().filter_map(|event| event.redacted_by.clone());
+        let wanted = stateful
+            .iter()
+            .filter_map(|event| replaced(event))
+            .chain(redactions);
+        let found = self.events_by_id(wanted.collect()).await?;
+        if found.is_empty() {
+            return Ok(extras);
+        }
+        for (event, extras) in events.iter().zip(&mut extras) {
+            extras.replaced = replaced(event).and_then(|id| found.get(&id).cloned());
+            extras.redaction = event
+                .redacted_by
+                .as_ref()
+                .and_then(|id| found.get(id).cloned());
+        }
+        Ok(extras)
+    }
+
+    async fn add_transactions(
+        &self,
+        reader: Reader<'_>,
+        events: &[Arc<Event>],
+        extras: &mut [Extras],
+    ) -> Result<(), StoreError> {
+        let own = events
+            .iter()
+            .filter(|event| event.pdu.sender == reader.user_id);
+        let own: Vec<&EventId> = own.map(|event| event.id()).collect();
+        if own.is_empty() {
+            return Ok(());
+        }
+        let device = reader.device_id.as_str();
+        let mut keys = self
+            .store()
+            .transactions_of(reader.user_id, device, &own)
+            .await?;
+        for (event, extras) in events.iter().zip(extras) {
+            let key = keys.remove(event.id().as_str());
+            extras.transaction_id = key.and_then(|key| transaction_id_of(&key));
+        }
+        Ok(())
+    }
+
+    /// The states before these events, by group.
+    async fn states_before(
+        &self,
+        events: &[Arc<Event>],
+    ) -> Result<HashMap<i64, RoomStateMap>, StoreError> {
+        let mut states = HashMap::new();
+        for group in events.iter().filter_map(|event| event.state_before) {
+            if !states.contains_key(&group) {
+                states.insert(group, self.store().state_at(group).await?);
+            }
+        }
+        Ok(states)
+    }
+
+    async fn events_by_id(
+        &self,
+        mut ids: Vec<OwnedEventId>,
+    ) -> Result<HashMap<OwnedEventId, Arc<Event>>, StoreError> {
+        ids.sort_unstable();
+        ids.dedup();
+        let found = self.store().events(&ids).await?;
+        Ok(found
+            .into_iter()
+            .map(|event| (event.id().to_owned(), event))
+            .collect())
+    }
+}
+
+/// The client's own name for a transaction, which its key ends in.
+fn transaction_id_of(key: &str) -> Option<String> {
+    key.split_once(' ').map(|(_, id)| id.to_owned())
+}

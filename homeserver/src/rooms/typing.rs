@@ -1,0 +1,281 @@
+//! Who is typing: in memory only, each with a deadline.
+//!
+//! Invariant: nobody types longer than [`TYPING_MS_MAX`] without saying so again, and a revision
+//! names one state of one room: whoever has been told a revision has been told all below it.
+//! Revisions begin at the wall clock, so that a token of an earlier process lies below them.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#typing-notifications>
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+
+use crate::clock::Clock;
+
+/// The longest that typing lasts without being said again, in milliseconds.
+pub const TYPING_MS_MAX: u64 = 120_000;
+/// Users that type in one room; more are not told.
+pub const TYPING_USERS_MAX: usize = 100;
+/// Rooms that are remembered after all typing has ended there.
+const QUIET_ROOMS_MAX: usize = 10_000;
+
+/// One change of who types, as the hooks get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypingChange<'a> {
+    /// The room.
+    pub room_id: &'a RoomId,
+    /// Whose typing changed; none if it ended by itself.
+    pub user_id: Option<&'a UserId>,
+    /// Whether that user types now.
+    pub typing: bool,
+}
+
+type Hook = Box<dyn Fn(&TypingChange<'_>) + Send + Sync>;
+
+/// Who types where.
+pub struct Typing {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    hooks: RwLock<Vec<Hook>>,
+}
+
+#[derive(Debug)]
+struct State {
+    rooms: HashMap<OwnedRoomId, Room>,
+    /// The newest revision.
+    revision: i64,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    /// Who types, and until when by the monotonic clock.
+    users: BTreeMap<OwnedUserId, Duration>,
+    /// The revision in which this last changed.
+    revision: i64,
+    /// Whether a task watches its deadlines.
+    watched: bool,
+}
+
+impl std::fmt::Debug for Typing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Typing").finish_non_exhaustive()
+    }
+}
+
+impl Typing {
+    /// Nobody types yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        let state = State {
+            rooms: HashMap::new(),
+            revision: clock.now_ms(),
+        };
+        Arc::new(Self {
+            clock,
+            state: Mutex::new(state),
+            hooks: RwLock::default(),
+        })
+    }
+
+    /// Calls `hook` at each change. It must be short and must not block.
+    pub fn on_change(&self, hook: impl Fn(&TypingChange<'_>) + Send + Sync + 'static) {
+        self.hooks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(hook));
+    }
+
+    /// The newest revision of all rooms.
+    pub fn revision(&self) -> i64 {
+        self.state().revision
+    }
+
+    /// Who types in a room, if that changed after `revision`.
+    pub fn since(&self, room: &RoomId, revision: i64) -> Option<Vec<OwnedUserId>> {
+        let state = self.state();
+        let room = state.rooms.get(room)?;
+        (room.revision > revision).then(|| room.users.keys().cloned().collect())
+    }
+
+    /// The rooms in which something changed after `revision`.
+    pub fn rooms_since(&self, revision: i64) -> Vec<OwnedRoomId> {
+        let state = self.state();
+        if state.revision <= revision {
+            return Vec::new();
+        }
+        let changed = state
+            .rooms
+            .iter()
+            .filter(|(_, room)| room.revision > revision);
+        changed.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// A user types in a room for the next `timeout`, at most [`TYPING_MS_MAX`].
+    ///
+    /// Whether the user may (membership) is the caller's to know.
+    pub fn start(self: &Arc<Self>, room_id: &RoomId, user_id: &UserId, timeout: Duration) {
+        let timeout = timeout.min(Duration::from_millis(TYPING_MS_MAX));
+        let until = self.clock.monotonic() + timeout;
+        let (changed, watch) = {
+            let mut state = self.state();
+            let State { rooms, revision } = &mut *state;
+            if rooms.len() >= QUIET_ROOMS_MAX {
+                rooms.retain(|_, room| !room.users.is_empty());
+            }
+            let room = rooms.entry(room_id.to_owned()).or_default();
+            if room.users.len() >= TYPING_USERS_MAX && !room.users.contains_key(user_id) {
+                return;
+            }
+            let changed = room.users.insert(user_id.to_owned(), until).is_none();
+            if changed {
+                *revision += 1;
+                room.revision = *revision;
+            }
+            (changed, !std::mem::replace(&mut room.watched, true))
+        };
+        if watch {
+            tokio::spawn(Arc::clone(self).watch(room_id.to_owned()));
+        }
+        if changed {
+            self.tell(&TypingChange {
+                room_id,
+                user_id: Some(user_id),
+                typing: true,
+            });
+        }
+    }
+
+    /// A user types in a room no longer.
+    pub fn stop(&self, room_id: &RoomId, user_id: &UserId) {
+        let changed = {
+            let mut state = self.state();
+            let State { rooms, revision } = &mut *state;
+            let room = rooms.get_mut(room_id);
+            room.is_some_and(|room| {
+                let typed = room.users.remove(user_id).is_some();
+                if typed {
+                    *revision += 1;
+                    room.revision = *revision;
+                }
+                typed
+            })
+        };
+        if changed {
+            self.tell(&TypingChange {
+                room_id,
+                user_id: Some(user_id),
+                typing: false,
+            });
+        }
+    }
+
+    /// Ends the typing of a room as its deadlines pass, until nobody types there.
+    async fn watch(self: Arc<Self>, room_id: OwnedRoomId) {
+        while let Some(next) = self.next_deadline(&room_id) {
+            self.clock.sleep_until(next).await;
+            if self.expire(&room_id) {
+                self.tell(&TypingChange {
+                    room_id: &room_id,
+                    user_id: None,
+                    typing: false,
+                });
+            }
+        }
+    }
+
+    /// The next deadline in a room; if there is none, the watch is over.
+    fn next_deadline(&self, room_id: &RoomId) -> Option<Duration> {
+        let mut state = self.state();
+        let room = state.rooms.get_mut(room_id)?;
+        let next = room.users.values().min().copied();
+        room.watched = next.is_some();
+        next
+    }
+
+    fn expire(&self, room_id: &RoomId) -> bool {
+        let now = self.clock.monotonic();
+        let mut state = self.state();
+        let State { rooms, revision } = &mut *state;
+        let Some(room) = rooms.get_mut(room_id) else {
+            return false;
+        };
+        let before = room.users.len();
+        room.users.retain(|_, until| *until > now);
+        let changed = room.users.len() < before;
+        if changed {
+            *revision += 1;
+            room.revision = *revision;
+        }
+        changed
+    }
+
+    fn tell(&self, change: &TypingChange<'_>) {
+        for hook in self
+            .hooks
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            hook(change);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use ruma::{room_id, user_id};
+
+    use super::*;
+    use crate::clock::MockClock;
+
+    #[tokio::test]
+    async fn typing_is_told_once_and_ends_by_itself() {
+        let clock = MockClock::default();
+        let typing = Typing::new(Arc::new(clock.clone()));
+        let told = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&told);
+        typing.on_change(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let (room, alice) = (room_id!("!a:x.org"), user_id!("@alice:x.org"));
+        let before = typing.revision();
+        typing.start(room, alice, Duration::from_secs(30));
+        let first = typing.revision();
+        assert_eq!(typing.since(room, before), Some(vec![alice.to_owned()]));
+        // Saying it again moves the deadline, and is nothing new.
+        clock.wait_for_sleepers(1).await;
+        typing.start(room, alice, Duration::from_secs(60 * 60));
+        assert_eq!(typing.since(room, first), None);
+        clock.advance(Duration::from_secs(30));
+        clock.wait_for_sleepers(1).await;
+        assert_eq!(typing.since(room, first), None);
+        clock.advance(Duration::from_secs(90));
+        while told.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(typing.since(room, first), Some(vec![]));
+        assert_eq!(typing.rooms_since(first), [room]);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_is_bounded() {
+        let typing = Typing::new(Arc::new(MockClock::default()));
+        let room = room_id!("!a:x.org");
+        for number in 0..2 * TYPING_USERS_MAX {
+            let user = UserId::parse(format!("@u{number}:x.org")).unwrap();
+            typing.start(room, &user, Duration::from_secs(30));
+        }
+        assert_eq!(typing.since(room, 0).unwrap().len(), TYPING_USERS_MAX);
+        typing.stop(room, user_id!("@u1:x.org"));
+        assert_eq!(typing.since(room, 0).unwrap().len(), TYPING_USERS_MAX - 1);
+    }
+}

@@ -1,0 +1,62 @@
+//! Reading rooms: history, state, members, relations, receipts.
+
+use axum::Router;
+use ruma::api::client::{
+    context::get_context,
+    membership::{get_member_events, joined_members, joined_rooms},
+    message::get_message_events,
+    read_marker::set_read_marker,
+    receipt::create_receipt,
+    relations::{
+        get_relating_events, get_relating_events_with_rel_type,
+        get_relating_events_with_rel_type_and_event_type,
+    },
+    room::get_room_event,
+    state::{get_state_event_for_key, get_state_events},
+    typing::create_typing_event,
+};
+
+use crate::{
+    app::App,
+    client::{
+        context::get_context::get_context_route,
+        membership::{
+            get_member_events::get_member_events_route, joined_members::joined_members_route,
+            joined_rooms::joined_rooms_route,
+        },
+        message::get_message_events::get_message_events_route,
+        read_marker::set_read_marker::set_read_marker_route,
+        receipt::create_receipt::create_receipt_route,
+        relations::get_relating_events as relations,
+        room::get_room_event::get_room_event_route,
+        state::{
+            get_state_event_for_key::get_state_event_for_key_route,
+            get_state_events::get_state_events_route,
+        },
+        typing::create_typing_event::create_typing_event_route,
+    },
+    http::route::RouteExt,
+};
+
+/// The table.
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .endpoint::<get_message_events::v3::Request, _, _>(get_message_events_route)
+        .endpoint::<get_context::v3::Request, _, _>(get_context_route)
+        .endpoint::<get_room_event::v3::Request, _, _>(get_room_event_route)
+        .endpoint::<get_relating_events::v1::Request, _, _>(relations::get_relating_events_route)
+        .endpoint::<get_relating_events_with_rel_type::v1::Request, _, _>(
+            relations::get_relating_events_with_rel_type_route,
+        )
+        .endpoint::<get_relating_events_with_rel_type_and_event_type::v1::Request, _, _>(
+            relations::get_relating_events_with_event_type_route,
+        )
+        .endpoint::<get_state_events::v3::Request, _, _>(get_state_events_route)
+        .endpoint::<get_state_event_for_key::v3::Request, _, _>(get_state_event_for_key_route)
+        .endpoint::<get_member_events::v3::Request, _, _>(get_member_events_route)
+        .endpoint::<joined_members::v3::Request, _, _>(joined_members_route)
+        .endpoint::<joined_rooms::v3::Request, _, _>(joined_rooms_route)
+        .endpoint::<create_receipt::v3::Request, _, _>(create_receipt_route)
+        .endpoint::<set_read_marker::v3::Request, _, _>(set_read_marker_route)
+        .endpoint::<create_typing_event::v3::Request, _, _>(create_typing_event_route)
+}

@@ -1,0 +1,185 @@
+//! What a sync asks of the log and of the events beside single rows.
+//!
+//! Invariant: nothing here depends on how much a room or a user has, but on what is asked for.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::{
+    Scope, Store, StoreError,
+    entity::{account_data, events, filters, log, transaction_ids},
+};
+
+/// Scopes or ids that one query asks for.
+const PER_QUERY_MAX: usize = 500;
+
+/// One piece of a user's account data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountDatum {
+    /// The room that it is for; none for global data.
+    pub room_id: Option<OwnedRoomId>,
+    /// Its type.
+    pub kind: String,
+    /// Its content: a JSON object.
+    pub content: String,
+}
+
+impl Store {
+    /// Those of the rooms in which something happened after a position: from the cache of heads
+    /// where they are remembered, and in few queries for the others.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn rooms_changed_since(
+        &self,
+        rooms: &[&RoomId],
+        after: i64,
+    ) -> Result<Vec<OwnedRoomId>, StoreError> {
+        let mut changed = Vec::new();
+        let mut unknown = HashMap::new();
+        for room in rooms {
+            let scope = Scope::Room(room).to_string();
+            match self.heads().of(&scope) {
+                Some(newest) if newest > after => changed.push((*room).to_owned()),
+                Some(_) => {}
+                None => {
+                    unknown.insert(scope, *room);
+                }
+            }
+        }
+        let scopes: Vec<&String> = unknown.keys().collect();
+        for some in scopes.chunks(PER_QUERY_MAX) {
+            let found: Vec<String> = log::Entity::find()
+                .select_only()
+                .column(log::Column::Scope)
+                .distinct()
+                .filter(log::Column::Scope.is_in(some.iter().map(|scope| scope.as_str())))
+                .filter(log::Column::Position.gt(after))
+                .into_tuple()
+                .all(self.reader())
+                .await?;
+            changed.extend(
+                found
+                    .iter()
+                    .filter_map(|scope| unknown.get(scope))
+                    .map(|room| (*room).to_owned()),
+            );
+        }
+        Ok(changed)
+    }
+
+    /// The newest event of a room's timeline at a position.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] if it cannot be read.
+    pub async fn newest_event_at(
+        &self,
+        room: &RoomId,
+        position: i64,
+    ) -> Result<Option<OwnedEventId>, StoreError> {
+        let id: Option<Option<String>> = log::Entity::find()
+            .select_only()
+            .column(log::Column::Reference)
+            .filter(log::Column::Scope.eq(Scope::Room(room).to_string()))
+            .filter(log::Column::Position.lte(position))
+            .filter(log::Column::Kind.is_in([
+                super::LogKind::Event as i16,
+                super::LogKind::OwedEvent as i16,
+            ]))
+            .order_by_desc(log::Column::Position)
+            .limit(1)
+            .into_tuple()
+            .one(self.reader())
+            .await?;
+        let corrupt = |_| StoreError::corrupt("log", "reference");
+        id.flatten()
+            .map(OwnedEventId::try_from)
+            .transpose()
+            .map_err(corrupt)
+    }
+
+    /// The room order of an event, if it stands in a timeline.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn room_order_of(&self, event: &EventId) -> Result<Option<i64>, StoreError> {
+        let order: Option<Option<i64>> = events::Entity::find_by_id(event.as_str())
+            .select_only()
+            .column(events::Column::RoomOrder)
+            .into_tuple()
+            .one(self.reader())
+            .await?;
+        Ok(order.flatten())
+    }
+
+    /// The transactions by which a device sent these events: event id to the transaction's key.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn transactions_of(
+        &self,
+        user: &UserId,
+        device: &str,
+        ids: &[&EventId],
+    ) -> Result<HashMap<String, String>, StoreError> {
+        let mut found = HashMap::new();
+        for some in ids.chunks(PER_QUERY_MAX) {
+            let rows: Vec<(String, String)> = transaction_ids::Entity::find()
+                .select_only()
+                .column(transaction_ids::Column::EventId)
+                .column(transaction_ids::Column::TxnKey)
+                .filter(transaction_ids::Column::EventId.is_in(some.iter().map(|id| id.as_str())))
+                .filter(transaction_ids::Column::UserId.eq(user.as_str()))
+                .filter(transaction_ids::Column::DeviceId.eq(device))
+                .into_tuple()
+                .all(self.reader())
+                .await?;
+            found.extend(rows);
+        }
+        Ok(found)
+    }
+
+    /// A user's account data, global and of rooms: all of it, or that of some types.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
+    pub async fn account_data_of(
+        &self,
+        user: &UserId,
+        kinds: Option<&BTreeSet<String>>,
+    ) -> Result<Vec<AccountDatum>, StoreError> {
+        let mut query =
+            account_data::Entity::find().filter(account_data::Column::UserId.eq(user.as_str()));
+        if let Some(kinds) = kinds {
+            query = query
+                .filter(account_data::Column::EventType.is_in(kinds.iter().map(String::as_str)));
+        }
+        let rows = query.all(self.reader()).await?;
+        let datum = |row: account_data::Model| {
+            let room_id = (!row.room_id.is_empty()).then(|| OwnedRoomId::try_from(row.room_id));
+            let corrupt = |_| StoreError::corrupt("account_data", "room_id");
+            Ok(AccountDatum {
+                room_id: room_id.transpose().map_err(corrupt)?,
+                kind: row.event_type,
+                content: row.content,
+            })
+        };
+        rows.into_iter().map(datum).collect()
+    }
+
+    /// A filter that a user has stored, as JSON.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn filter_definition(
+        &self,
+        user: &UserId,
+        id: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let key = (user.as_str().to_owned(), id.to_owned());
+        let row = filters::Entity::find_by_id(key).one(self.reader()).await?;
+        Ok(row.map(|row| row.definition))
+    }
+}

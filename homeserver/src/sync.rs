@@ -1,0 +1,285 @@
+//! Sync: what a client is told, and when.
+//!
+//! Invariant: an answer covers exactly the positions above its token, up to a head that was taken
+//! before anything was read; so nothing is missed and nothing is told twice. An open sync looks
+//! again after each wake-up, and a wake-up that comes while it looks is not lost.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#syncing>
+
+use std::{sync::Arc, time::Duration};
+
+use quick_cache::sync::Cache;
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+
+use crate::{
+    accounts::Accounts,
+    clock::Clock,
+    rooms::{Rooms, json::JsonWriter, typing::Typing},
+    store::{LogKind, ReceiptNote, Store, StoreError},
+};
+
+mod answer;
+mod device_lists;
+mod ephemeral;
+mod fields;
+pub mod filter;
+mod left;
+pub mod notify;
+mod own;
+mod room;
+mod state;
+mod summary;
+mod timeline;
+pub mod token;
+mod told;
+mod unread;
+mod window;
+
+pub use self::answer::Answer;
+use self::{
+    filter::{FilterError, SyncFilter},
+    notify::{Feed, Feeds},
+    token::{SyncToken, TokenError},
+    told::Told,
+    unread::Unread,
+};
+
+/// The longest that an open sync waits, in milliseconds.
+pub const TIMEOUT_MS_MAX: u64 = 120_000;
+/// Devices of which it is remembered up to where their messages were deleted.
+const DEVICES_MAX: usize = 20_000;
+/// How often an answer is begun again because a membership moved beyond it meanwhile.
+const LOOKS_MAX: usize = 4;
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub struct SyncRequest {
+    /// Who asks.
+    pub user_id: OwnedUserId,
+    /// With which device.
+    pub device_id: OwnedDeviceId,
+    /// The end of the answer that the client has; none for everything.
+    pub since: Option<SyncToken>,
+    /// What is asked for.
+    pub filter: Arc<SyncFilter>,
+    /// Whether the whole state of all rooms is told once more.
+    pub full_state: bool,
+    /// Whether state is told as after the timeline instead of before it.
+    pub use_state_after: bool,
+}
+
+/// Why a sync is not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The token is not one of ours, or lies ahead of everything.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The filter cannot be used.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What sync is built on.
+#[derive(Clone, Debug)]
+pub struct SyncContext {
+    /// The database.
+    pub store: Arc<Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Push rules, account data, keys.
+    pub accounts: Arc<Accounts>,
+    /// The rooms.
+    pub rooms: Arc<Rooms>,
+    /// Who types.
+    pub typing: Arc<Typing>,
+}
+
+/// The part that answers syncs.
+#[derive(Debug)]
+pub struct Sync {
+    context: SyncContext,
+    feeds: Arc<Feeds>,
+    unread: Arc<Unread>,
+    told: Told,
+    /// Up to where messages of devices were deleted by this process.
+    deleted: Cache<(OwnedUserId, OwnedDeviceId), i64>,
+}
+
+impl Sync {
+    /// Listens to what is committed and to who types, from now on.
+    pub fn new(context: SyncContext) -> Arc<Self> {
+        let feeds = Arc::new(Feeds::new(context.store.heads().head()));
+        let unread = Arc::new(Unread::new());
+        let (entered, reads) = (Arc::clone(&feeds), Arc::clone(&unread));
+        context.store.on_commit(move |published| {
+            for row in &published.rows {
+                if row.kind == LogKind::Receipt {
+                    note_read(&reads, &row.scope, row.reference.as_deref());
+                }
+            }
+            entered.enter(published);
+        });
+        let woken = Arc::clone(&feeds);
+        context
+            .typing
+            .on_change(move |change| woken.wake_room(change.room_id));
+        let sync = Arc::new(Self {
+            context,
+            feeds,
+            unread,
+            told: Told::new(),
+            deleted: Cache::new(DEVICES_MAX),
+        });
+        tokio::spawn(wake_followers(
+            Arc::downgrade(&sync),
+            Arc::clone(&sync.feeds),
+        ));
+        sync
+    }
+
+    /// Answers at once if there is anything to tell, or else when there is, or after `timeout` (at
+    /// most [`TIMEOUT_MS_MAX`]) with an empty answer. The first answer and one with the whole state
+    /// never wait.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    pub async fn answer(
+        &self,
+        request: &SyncRequest,
+        timeout: Duration,
+    ) -> Result<Answer, SyncError> {
+        let timeout = timeout.min(Duration::from_millis(TIMEOUT_MS_MAX));
+        let deadline = self.context.clock.monotonic().saturating_add(timeout);
+        let feed = self.feed(&request.user_id).await?;
+        self.acknowledge(request).await?;
+        let at_once = timeout.is_zero() || request.since.is_none() || request.full_state;
+        loop {
+            // From here on no wake-up is lost, although nobody waits yet.
+            let woken = feed.woken();
+            // Boxed, so that a waiting sync holds none of what looking takes.
+            let answer = Box::pin(self.look(request, &feed)).await?;
+            if at_once || !answer.is_empty {
+                return Ok(answer);
+            }
+            tokio::select! {
+                () = woken => {}
+                () = self.context.clock.sleep_until(deadline) => return Ok(answer),
+            }
+        }
+    }
+
+    /// Waits without a limit for something to tell.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    pub async fn next(&self, request: &SyncRequest) -> Result<Answer, SyncError> {
+        let feed = self.feed(&request.user_id).await?;
+        loop {
+            let woken = feed.woken();
+            let answer = Box::pin(self.look(request, &feed)).await?;
+            if request.since.is_none() || request.full_state || !answer.is_empty {
+                return Ok(answer);
+            }
+            woken.await;
+        }
+    }
+
+    /// Notes that the client has what came up to its token: to-device messages up to there go.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn acknowledge(&self, request: &SyncRequest) -> Result<(), StoreError> {
+        let Some(since) = request.since else {
+            return Ok(());
+        };
+        self.delete_to_device(&request.user_id, &request.device_id, since.to_device)
+            .await
+    }
+
+    /// How far an answer may look now, as a token that tells nothing.
+    pub fn now(&self) -> SyncToken {
+        let position = self.feeds.seen();
+        SyncToken {
+            position,
+            to_device: position,
+            typing: self.context.typing.revision(),
+        }
+    }
+
+    /// The answer of a server that stops: nothing, and the same token again.
+    pub fn nothing_new(&self, request: &SyncRequest) -> Answer {
+        let token = request.since.unwrap_or(SyncToken {
+            position: 0,
+            to_device: 0,
+            typing: 0,
+        });
+        let mut out = JsonWriter::with_capacity(64);
+        out.open()
+            .key("next_batch")
+            .string(&token.to_string())
+            .close();
+        Answer {
+            body: out.into_bytes(),
+            token,
+            is_empty: true,
+        }
+    }
+
+    async fn look(&self, request: &SyncRequest, feed: &Feed) -> Result<Answer, SyncError> {
+        for _ in 1..LOOKS_MAX {
+            if let Some(answer) = self.try_look(request, feed, true).await? {
+                return Ok(answer);
+            }
+        }
+        let answer = self.try_look(request, feed, false).await?;
+        answer.ok_or(SyncError::Token(TokenError))
+    }
+
+    /// The feed of a user, complete.
+    async fn feed(&self, user: &UserId) -> Result<Arc<Feed>, StoreError> {
+        let (feed, complete) = self.feeds.open(user, self.context.clock.monotonic());
+        if !complete {
+            let memberships = self.context.rooms.memberships(user).await?;
+            let joined = memberships.values().filter(|row| window::is_joined(row));
+            self.feeds.complete(&feed, joined.map(|row| &*row.room_id));
+        }
+        Ok(feed)
+    }
+}
+
+/// A receipt was committed: what is counted as unread by its user may change.
+fn note_read(unread: &Unread, scope: &str, reference: Option<&str>) {
+    let Some((kind, of)) = scope.split_at_checked(1) else {
+        return;
+    };
+    let note = reference.map(serde_json::from_str::<ReceiptNote<'_>>);
+    let Some(Ok(note)) = note else { return };
+    match kind {
+        "r" => unread.read(&note.0, of),
+        _ => unread.read(of, &note.0),
+    }
+}
+
+/// Wakes those who share a room with users whose keys changed. Their sync finds out by itself what
+/// changed; this only makes it look.
+async fn wake_followers(sync: std::sync::Weak<Sync>, feeds: Arc<Feeds>) {
+    loop {
+        let (users, rooms) = feeds.next_keys().await;
+        let Some(sync) = sync.upgrade() else { return };
+        for user in &users {
+            feeds.wake_user(user);
+        }
+        for room in rooms {
+            // A failing database is met by the syncs themselves; a wake-up too many harms nobody.
+            let snapshot = sync.context.rooms.snapshot(&room).await.ok().flatten();
+            let concerned = snapshot
+                .is_none_or(|snapshot| users.iter().any(|user| snapshot.members.is_joined(user)));
+            if concerned {
+                feeds.wake_room(&room);
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Whose keys the client must ask for again, and whose it need not track any longer.
+//!
+//! Invariant: a user whose keys changed, or with whom an encrypted room is shared for the first
+//! time, is always among the changed; one too many costs a request, one too few a message that
+//! cannot be read. Nobody is in both lists.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#tracking-the-device-list-for-a-user>
+
+use std::collections::{BTreeSet, HashSet};
+
+use ruma::{
+    OwnedUserId, UserId,
+    events::{StateEventType, TimelineEventType},
+};
+
+use super::{Sync, state::State, timeline::Timeline};
+use crate::{
+    rooms::{Snapshot, json::JsonWriter},
+    store::{LogKind, Membership, Scope, StoreError},
+};
+
+/// Users that one query of the log asks for.
+const SCOPES_PER_QUERY_MAX: usize = 500;
+/// Rows that one such query reads: each user is wanted once, but may have changed often.
+const ROWS_PER_QUERY_MAX: u64 = 5000;
+
+/// What an answer finds out on its way through the rooms.
+#[derive(Debug, Default)]
+pub(super) struct DeviceLists {
+    /// Users whose keys changed, or who share a room newly.
+    changed: BTreeSet<OwnedUserId>,
+    /// Users with whom perhaps no room is shared any longer.
+    gone: BTreeSet<OwnedUserId>,
+}
+
+impl DeviceLists {
+    /// The client has joined a room: it shares it with all who are there.
+    pub(super) fn joined(&mut self, snapshot: &Snapshot) {
+        if is_encrypted(snapshot) {
+            self.changed
+                .extend(snapshot.members.joined().map(|(user, _)| user.clone()));
+        }
+    }
+
+    /// The client has left a room.
+    pub(super) fn left(&mut self, snapshot: &Snapshot) {
+        if is_encrypted(snapshot) {
+            self.gone
+                .extend(snapshot.members.joined().map(|(user, _)| user.clone()));
+        }
+    }
+
+    /// Members of a room that the client is in came or went.
+    pub(super) fn members(&mut self, snapshot: &Snapshot, timeline: &Timeline, state: &State) {
+        if !is_encrypted(snapshot) || !timeline.members_changed && state.members_changed.is_empty()
+        {
+            return;
+        }
+        let events = timeline.events.iter().chain(&timeline.state_left_out);
+        let members = events.filter(|event| event.pdu.kind == TimelineEventType::RoomMember);
+        let users = members.filter_map(|event| event.pdu.state_key.as_deref());
+        let users = users.filter_map(|user| <&UserId>::try_from(user).ok());
+        for user in users.chain(state.members_changed.iter().map(|user| &**user)) {
+            // A changed name changes no keys, but is not worth another read to tell apart.
+            match snapshot.members.membership(user) {
+                Membership::Join => self.changed.insert(user.to_owned()),
+                _ => self.gone.insert(user.to_owned()),
+            };
+        }
+    }
+
+    /// Whether there is nothing to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.gone.is_empty()
+    }
+
+    /// Writes both lists, as a value.
+    pub(super) fn write(&self, out: &mut JsonWriter) {
+        out.open().key("changed").value(&self.changed);
+        out.key("left").value(&self.gone).close();
+    }
+}
+
+fn is_encrypted(snapshot: &Snapshot) -> bool {
+    snapshot
+        .state_id(&StateEventType::RoomEncryption, "")
+        .is_some()
+}
+
+impl Sync {
+    /// Adds the users whose keys changed in an interval, and takes out of the list of those who
+    /// are gone whoever is still in a common room.
+    pub(super) async fn finish_device_lists(
+        &self,
+        user: &UserId,
+        mut lists: DeviceLists,
+        after: i64,
+        upto: i64,
+    ) -> Result<DeviceLists, StoreError> {
+        match self.feeds.keys_changed_since(after, upto) {
+            Some(changed) => {
+                for other in changed {
+                    if other == user || self.context.rooms.shares_room(user, &other).await? {
+                        lists.changed.insert(other);
+                    }
+                }
+            }
+            None => lists
+                .changed
+                .extend(self.read_changed_keys(user, after, upto).await?),
+        }
+        lists.gone.remove(user);
+        for other in std::mem::take(&mut lists.gone) {
+            if !self.context.rooms.shares_room(user, &other).await? {
+                lists.changed.remove(&other);
+                lists.gone.insert(other);
+            }
+        }
+        Ok(lists)
+    }
+
+    /// The users sharing a room whose keys changed in an interval, by the log.
+    pub(super) async fn read_changed_keys(
+        &self,
+        user: &UserId,
+        after: i64,
+        upto: i64,
+    ) -> Result<HashSet<OwnedUserId>, StoreError> {
+        let mut changed = HashSet::new();
+        if after >= upto {
+            return Ok(changed);
+        }
+        let sharing = self.context.rooms.users_sharing_with(user).await?;
+        let users: Vec<&UserId> = sharing.iter().map(|user| &**user).collect();
+        for some in users.chunks(SCOPES_PER_QUERY_MAX) {
+            let scopes: Vec<Scope<'_>> = some.iter().map(|user| Scope::Keys(user)).collect();
+            let mut from = after;
+            loop {
+                let limit = ROWS_PER_QUERY_MAX;
+                let rows = self
+                    .context
+                    .store
+                    .log_of_many(&scopes, from, upto, limit)
+                    .await?;
+                let keys = rows.iter().filter(|row| row.kind == LogKind::DeviceList);
+                changed
+                    .extend(keys.filter_map(|row| OwnedUserId::try_from(row.scope.get(1..)?).ok()));
+                match rows.last() {
+                    Some(last) if rows.len() as u64 == limit => from = last.position,
+                    _ => break,
+                }
+            }
+        }
+        Ok(changed)
+    }
+}

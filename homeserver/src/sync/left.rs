@@ -1,0 +1,172 @@
+//! Rooms in an answer that the user is not joined to: left, invited to, knocked on.
+//!
+//! Invariant: of a room that was left, nothing is told that came after the leave; of a room that
+//! the user was never in, only stripped state.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync> ("Left Room",
+//! "Invited Room")
+
+use ruma::{RoomId, events::StateEventType};
+use serde::Deserialize;
+use serde_json::value::RawValue as RawJsonValue;
+
+use super::{
+    Sync,
+    device_lists::DeviceLists,
+    state::{State, StateQuery},
+    timeline::{Interval, Timeline, TimelineQuery},
+    window::Window,
+};
+use crate::{
+    rooms::{Snapshot, json::JsonWriter, projection},
+    store::{MembershipRow, StoreError},
+};
+
+/// What stripped state shows of a room.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
+const STRIPPED: [&str; 7] = [
+    "m.room.create",
+    "m.room.join_rules",
+    "m.room.name",
+    "m.room.avatar",
+    "m.room.topic",
+    "m.room.canonical_alias",
+    "m.room.encryption",
+];
+
+impl Sync {
+    /// Writes a room that the user has left, as a value; answers whether there is anything to
+    /// tell.
+    pub(super) async fn write_left(
+        &self,
+        out: &mut JsonWriter,
+        window: &Window<'_>,
+        row: &MembershipRow,
+        lists: &mut DeviceLists,
+    ) -> Result<bool, StoreError> {
+        let Some(snapshot) = self.context.rooms.snapshot(&row.room_id).await? else {
+            // An invite to a room that this server was never in, declined.
+            out.open().close();
+            return Ok(true);
+        };
+        if window.after.is_some() {
+            lists.left(&snapshot);
+        }
+        let (timeline, known_upto) = self.left_timeline(window, row, &snapshot).await?;
+        let state = self
+            .left_state(window, &snapshot, &timeline, known_upto)
+            .await?;
+        out.open();
+        self.write_events(out, window, &timeline, &state).await?;
+        out.close();
+        Ok(true)
+    }
+
+    /// The timeline up to the leave, and from where on: the position that the client knows the
+    /// room up to, if it was there then.
+    async fn left_timeline(
+        &self,
+        window: &Window<'_>,
+        row: &MembershipRow,
+        snapshot: &Snapshot,
+    ) -> Result<(Timeline, Option<i64>), StoreError> {
+        let user = &window.request.user_id;
+        let leave = self.context.store.event(&row.event_id).await?;
+        // The leave stands in the timeline, or else (an outlier) nothing of the timeline is told.
+        let Some(left_at) = leave.as_ref().and_then(|event| event.position) else {
+            return Ok((Timeline::default(), window.after));
+        };
+        let standing = self.context.rooms.standing(&row.room_id, user).await?;
+        let query = TimelineQuery {
+            room: &row.room_id,
+            interval: Interval {
+                after: window.after,
+                upto: left_at.min(window.upto),
+            },
+            section: &window.request.filter.timeline,
+            visible_to: Some((&**user, &standing)),
+            order_min: snapshot.order_min,
+        };
+        Ok((self.timeline(&query).await?, window.after))
+    }
+
+    async fn left_state(
+        &self,
+        window: &Window<'_>,
+        snapshot: &Snapshot,
+        timeline: &Timeline,
+        known_upto: Option<i64>,
+    ) -> Result<State, StoreError> {
+        // Without an event that the user may see there is no state that they may see.
+        if timeline.events.is_empty() || !window.request.filter.state.allows_room(&snapshot.room_id)
+        {
+            return Ok(State::default());
+        }
+        self.state(&StateQuery {
+            request: window.request,
+            device: &window.device,
+            snapshot,
+            timeline,
+            known_upto,
+            heroes: &[],
+        })
+        .await
+    }
+
+    /// Writes a room that the user is invited to or knocks on, as a value.
+    pub(super) async fn write_stripped(
+        &self,
+        out: &mut JsonWriter,
+        window: &Window<'_>,
+        row: &MembershipRow,
+        key: &str,
+    ) -> Result<(), StoreError> {
+        out.open().key(key).open().key("events").open_list();
+        let mut told_member = false;
+        if let Some(stripped) = &row.stripped_state {
+            let events: Vec<&RawJsonValue> = serde_json::from_str(stripped).unwrap_or_default();
+            for event in events {
+                told_member |= is_member_of(event, &row.user_id);
+                out.element().raw(event.get().as_bytes());
+            }
+        } else {
+            self.write_stripped_state(out, window, &row.room_id).await?;
+        }
+        if !told_member && let Some(event) = self.context.store.event(&row.event_id).await? {
+            projection::write_stripped_event(out.element(), &event, window.now_ms);
+        }
+        out.close_list().close().close();
+        Ok(())
+    }
+
+    async fn write_stripped_state(
+        &self,
+        out: &mut JsonWriter,
+        window: &Window<'_>,
+        room: &RoomId,
+    ) -> Result<(), StoreError> {
+        let Some(snapshot) = self.context.rooms.snapshot(room).await? else {
+            return Ok(());
+        };
+        let ids = STRIPPED.map(|kind| snapshot.state_id(&StateEventType::from(kind), ""));
+        let ids: Vec<_> = ids.into_iter().flatten().map(ToOwned::to_owned).collect();
+        for event in self.context.store.events(&ids).await? {
+            projection::write_stripped_event(out.element(), &event, window.now_ms);
+        }
+        Ok(())
+    }
+}
+
+/// Whether stripped state is the membership of a user.
+fn is_member_of(event: &RawJsonValue, user: &ruma::UserId) -> bool {
+    #[derive(Deserialize)]
+    struct Event {
+        #[serde(rename = "type")]
+        kind: String,
+        #[serde(default)]
+        state_key: String,
+    }
+    serde_json::from_str::<Event>(event.get())
+        .is_ok_and(|event| event.kind == "m.room.member" && event.state_key == user.as_str())
+}

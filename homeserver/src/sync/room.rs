@@ -1,0 +1,355 @@
+//! A joined room in an answer.
+//!
+//! Invariant: a room is told only if something in it is new to the client; its counts go along.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync> ("Joined Room")
+
+use std::sync::Arc;
+
+use ruma::{OwnedUserId, RoomId};
+
+use super::{
+    Sync,
+    device_lists::DeviceLists,
+    ephemeral::{self, Receipt},
+    filter::SyncFilter,
+    state::{State, StateQuery},
+    summary::Summary,
+    timeline::{Interval, Timeline, TimelineQuery},
+    unread::{Counts, RoomCounts},
+    window::Window,
+};
+use crate::{
+    rooms::{
+        Reader, Snapshot,
+        json::JsonWriter,
+        projection::{self, Extras, View},
+    },
+    store::{Event, Membership, MembershipRow, StoreError},
+};
+
+/// Changes of a user's own membership in one interval that are followed back; with more, the room
+/// counts as newly joined.
+const OWN_CHANGES_MAX: usize = 16;
+
+impl Sync {
+    /// Writes a joined room, as a value; answers whether there is anything to tell.
+    pub(super) async fn write_joined(
+        &self,
+        out: &mut JsonWriter,
+        window: &Window<'_>,
+        row: &MembershipRow,
+        lists: &mut DeviceLists,
+    ) -> Result<bool, StoreError> {
+        let Some(snapshot) = self.context.rooms.snapshot(&row.room_id).await? else {
+            return Ok(false);
+        };
+        let known_upto = self.known_upto(window, row).await?;
+        let timeline = self.joined_timeline(window, &snapshot, known_upto).await?;
+        // The whole state is told on request even of rooms that the client knows.
+        let full = known_upto.is_none() || window.request.full_state;
+        let summary = match full || timeline.members_changed || timeline.limited {
+            true => Some(self.summary(&snapshot, &window.request.user_id).await?),
+            false => None,
+        };
+        let state = self
+            .joined_state(
+                window,
+                &snapshot,
+                &timeline,
+                known_upto.filter(|_| !full),
+                summary.as_ref(),
+            )
+            .await?;
+        if window.after.is_some() {
+            match known_upto {
+                None => lists.joined(&snapshot),
+                Some(_) => lists.members(&snapshot, &timeline, &state),
+            }
+        }
+        let receipts = self
+            .receipts(window, &row.room_id, &timeline, known_upto)
+            .await?;
+        let typing = self.typing(window, &row.room_id);
+        let data = self.room_account_data(window, &row.room_id).await?;
+        let read = receipts
+            .iter()
+            .any(|receipt| ephemeral::is_own(receipt, &window.request.user_id));
+        let told = full
+            || read
+            || !timeline.events.is_empty()
+            || timeline.limited
+            || !state.events.is_empty()
+            || !data.is_empty();
+        let start = out.len();
+        out.open();
+        let ephemeral = write_ephemeral(
+            out,
+            &window.request.filter,
+            &row.room_id,
+            &receipts,
+            typing.as_deref(),
+        );
+        if !told && !ephemeral {
+            out.truncate(start);
+            return Ok(false);
+        }
+        if let Some(summary) = summary
+            .filter(|_| full || timeline.members_changed || !state.members_changed.is_empty())
+        {
+            summary.write(out.key("summary"));
+        }
+        if !data.is_empty() {
+            write_list(out.key("account_data"), &data);
+        }
+        self.write_events(out, window, &timeline, &state).await?;
+        let counts = self.unread(&window.request.user_id, &snapshot).await?;
+        write_counts(out, &counts, window.request.filter.threads);
+        out.close();
+        Ok(true)
+    }
+
+    /// The position up to which the client knows the room: that of its token, unless the user has
+    /// joined since.
+    async fn known_upto(
+        &self,
+        window: &Window<'_>,
+        row: &MembershipRow,
+    ) -> Result<Option<i64>, StoreError> {
+        let Some(after) = window.after else {
+            return Ok(None);
+        };
+        if row.position <= after {
+            return Ok(Some(after));
+        }
+        // The membership changed since: perhaps only the name. Every change since is followed back.
+        let user = &window.request.user_id;
+        let mut event = self.context.store.event(&row.event_id).await?;
+        for _ in 0..OWN_CHANGES_MAX {
+            let Some(change) = event else { return Ok(None) };
+            if membership(&change) != Membership::Join {
+                return Ok(None);
+            }
+            if change.position.is_none_or(|position| position <= after) {
+                return Ok(Some(after));
+            }
+            event = self.context.rooms.member_before(&change, user).await?;
+        }
+        Ok(None)
+    }
+
+    async fn joined_timeline(
+        &self,
+        window: &Window<'_>,
+        snapshot: &Snapshot,
+        known_upto: Option<i64>,
+    ) -> Result<Timeline, StoreError> {
+        let user = &window.request.user_id;
+        let section = &window.request.filter.timeline;
+        let standing = match known_upto {
+            Some(_) => None,
+            None => Some(self.context.rooms.standing(&snapshot.room_id, user).await?),
+        };
+        if !section.allows_room(&snapshot.room_id) {
+            return Ok(Timeline::default());
+        }
+        self.timeline(&TimelineQuery {
+            room: &snapshot.room_id,
+            interval: Interval {
+                after: known_upto,
+                upto: window.upto,
+            },
+            section,
+            visible_to: standing.as_ref().map(|standing| (&**user, standing)),
+            order_min: snapshot.order_min,
+        })
+        .await
+    }
+
+    async fn joined_state(
+        &self,
+        window: &Window<'_>,
+        snapshot: &Snapshot,
+        timeline: &Timeline,
+        known_upto: Option<i64>,
+        summary: Option<&Summary>,
+    ) -> Result<State, StoreError> {
+        if !window.request.filter.state.allows_room(&snapshot.room_id) {
+            return Ok(State::default());
+        }
+        let heroes = summary.and_then(|summary| summary.heroes.as_deref());
+        self.state(&StateQuery {
+            request: window.request,
+            device: &window.device,
+            snapshot,
+            timeline,
+            known_upto,
+            heroes: heroes.unwrap_or_default(),
+        })
+        .await
+    }
+
+    /// The receipts to tell of a room.
+    async fn receipts(
+        &self,
+        window: &Window<'_>,
+        room: &RoomId,
+        timeline: &Timeline,
+        known_upto: Option<i64>,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        if window.is_full() {
+            return Ok(window.receipts.get(room).cloned().unwrap_or_default());
+        }
+        let user = &window.request.user_id;
+        if known_upto.is_none() || !timeline.rows.complete {
+            let after = known_upto.unwrap_or(0);
+            let rows = self
+                .context
+                .store
+                .receipts_in(&[room], user, after, window.upto)
+                .await?;
+            return Ok(rows.iter().map(Receipt::from).collect());
+        }
+        let mut receipts: Vec<Receipt> = ephemeral::receipts_of(&timeline.rows.rows).collect();
+        let private = window.own.receipts.iter();
+        let private = private.filter(|(of, _)| ephemeral::is_for(room, of));
+        receipts.extend(private.map(|(_, receipt)| receipt.clone()));
+        Ok(receipts)
+    }
+
+    /// Who types, if that changed since the client's token.
+    fn typing(&self, window: &Window<'_>, room: &RoomId) -> Option<Vec<OwnedUserId>> {
+        let users = self.context.typing.since(room, window.typing_known())?;
+        // Nobody has ever been told that somebody types.
+        (window.after.is_some() || !users.is_empty()).then_some(users)
+    }
+
+    /// Writes state and timeline, and remembers which members the device is told by them.
+    pub(super) async fn write_events(
+        &self,
+        out: &mut JsonWriter,
+        window: &Window<'_>,
+        timeline: &Timeline,
+        state: &State,
+    ) -> Result<(), StoreError> {
+        let request = window.request;
+        let reader = Reader {
+            user_id: &request.user_id,
+            device_id: &request.device_id,
+        };
+        let key = if request.use_state_after {
+            "state_after"
+        } else {
+            "state"
+        };
+        if !state.events.is_empty() || request.use_state_after {
+            out.key(key).open().key("events").open_list();
+            for event in &state.events {
+                write_event(out.element(), window, event, &Extras::default());
+            }
+            out.close_list().close();
+        }
+        let extras = self.context.rooms.extras(reader, &timeline.events).await?;
+        out.key("timeline").open().key("events").open_list();
+        for (event, extras) in timeline.events.iter().zip(&extras) {
+            write_event(out.element(), window, event, extras);
+        }
+        out.close_list().key("limited").boolean(timeline.limited);
+        if let Some(token) = timeline.prev_batch {
+            out.key("prev_batch").string(&token.to_string());
+        }
+        out.close();
+        let members = state.events.iter().chain(&timeline.events);
+        let members = members.filter(|event| event.pdu.kind == "m.room.member".into());
+        self.told
+            .tell(&window.device, window.upto, members.map(|event| event.id()));
+        Ok(())
+    }
+}
+
+fn membership(event: &Event) -> Membership {
+    passeur_protocol::visibility::membership_of(Some(&event.pdu))
+}
+
+/// Writes an event as the filter wants it.
+fn write_event(out: &mut JsonWriter, window: &Window<'_>, event: &Arc<Event>, extras: &Extras) {
+    let filter = &window.request.filter;
+    let view = View {
+        now_ms: window.now_ms,
+        with_room: false,
+    };
+    if filter.federation_format {
+        out.raw(&projection::federation_event(event, window.now_ms));
+        return;
+    }
+    match &filter.fields {
+        None => projection::write_client_event(out, event, extras, view),
+        Some(fields) => {
+            out.raw(&fields.apply(&projection::client_event(event, extras, view)));
+        }
+    }
+}
+
+/// Writes `{"events": […]}`, as a value, from events that are JSON already.
+pub(super) fn write_list(out: &mut JsonWriter, events: &[Vec<u8>]) {
+    out.open().key("events").open_list();
+    for event in events {
+        out.element().raw(event);
+    }
+    out.close_list().close();
+}
+
+fn write_ephemeral(
+    out: &mut JsonWriter,
+    filter: &SyncFilter,
+    room: &RoomId,
+    receipts: &[Receipt],
+    typing: Option<&[OwnedUserId]>,
+) -> bool {
+    let section = &filter.ephemeral;
+    let receipts = if section.allows_kind("m.receipt") {
+        receipts
+    } else {
+        &[]
+    };
+    let typing = typing.filter(|_| section.allows_kind("m.typing"));
+    if !section.allows_room(room) || receipts.is_empty() && typing.is_none() {
+        return false;
+    }
+    out.key("ephemeral").open().key("events").open_list();
+    if !receipts.is_empty() {
+        ephemeral::write_receipts(out.element(), receipts);
+    }
+    if let Some(users) = typing {
+        ephemeral::write_typing(out.element(), users);
+    }
+    out.close_list().close();
+    true
+}
+
+fn write_counts(out: &mut JsonWriter, counts: &RoomCounts, by_thread: bool) {
+    let write = |out: &mut JsonWriter, counts: &Counts| {
+        out.open().key("highlight_count").value(&counts.highlights);
+        out.key("notification_count")
+            .value(&counts.notifications)
+            .close();
+    };
+    if !by_thread {
+        return write(out.key("unread_notifications"), &counts.all);
+    }
+    let main = counts.threads.get("main").copied().unwrap_or_default();
+    write(out.key("unread_notifications"), &main);
+    let threads = || {
+        counts
+            .threads
+            .iter()
+            .filter(|(thread, _)| *thread != "main")
+    };
+    if threads().next().is_some() {
+        out.key("unread_thread_notifications").open();
+        for (thread, counts) in threads() {
+            write(out.key(thread), counts);
+        }
+        out.close();
+    }
+}

@@ -1,0 +1,393 @@
+//! How much of a room a user has not read: notifications and highlights, by the push rules.
+//!
+//! Counted when a sync asks, and then kept up: what is remembered is each unread event that
+//! notifies, so that a receipt takes away what it covers without counting again.
+//!
+//! Invariant: a count looks at no more than [`EVENTS_MAX`] of the newest events; what is older
+//! counts as read. What is remembered of a room holds for one position and is brought forward, or
+//! forgotten.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications>
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use passeur_protocol::push::{self, PushEvent, PushRoom, PushUser};
+use quick_cache::sync::Cache;
+use ruma::{
+    OwnedRoomId, OwnedUserId, UserId,
+    events::{
+        StateEventType,
+        room::power_levels::{RoomPowerLevels, RoomPowerLevelsSource},
+    },
+    push::{PushConditionPowerLevelsCtx, Ruleset},
+    state_res::events::RoomCreateEvent,
+};
+use serde::Deserialize;
+
+use super::Sync;
+use crate::{
+    rooms::{Snapshot, projection},
+    store::{Direction, Event, StoreError},
+};
+
+/// Rooms of users of which the counts are remembered; each takes some 200 bytes.
+const COUNTS_MAX: usize = 50_000;
+/// Events that a count from the beginning looks at.
+const EVENTS_MAX: usize = 200;
+
+/// How much is unread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Events that notify.
+    pub(super) notifications: u64,
+    /// Those of them that highlight.
+    pub(super) highlights: u64,
+}
+
+/// How much is unread in a room: in all and by thread (`main` is the room itself).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RoomCounts {
+    pub(super) all: Counts,
+    pub(super) threads: BTreeMap<String, Counts>,
+}
+
+/// An unread event that notifies.
+#[derive(Clone, Debug)]
+struct UnreadEvent {
+    order: i64,
+    /// Its thread: `main` or the root.
+    thread: Box<str>,
+    highlight: bool,
+}
+
+/// What is remembered of a user's room.
+#[derive(Clone, Debug, Default)]
+struct Remembered {
+    /// The room order up to which events have been looked at.
+    order: i64,
+    unread: Vec<UnreadEvent>,
+}
+
+type Key = (OwnedUserId, OwnedRoomId);
+
+/// What is remembered of unread counts.
+pub(super) struct Unread {
+    rooms: Cache<Key, Arc<Remembered>>,
+    /// Receipts that came since: what was read from the database before one is not remembered
+    /// after it.
+    reads: AtomicU64,
+    /// Users and rooms with a receipt that has not been taken into account.
+    read: Mutex<std::collections::HashSet<Key>>,
+}
+
+impl std::fmt::Debug for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unread").finish_non_exhaustive()
+    }
+}
+
+impl Unread {
+    pub(super) fn new() -> Self {
+        Self {
+            rooms: Cache::new(COUNTS_MAX),
+            reads: AtomicU64::new(0),
+            read: Mutex::default(),
+        }
+    }
+
+    /// A user has read on in a room: what is remembered of it must be looked at again.
+    pub(super) fn read(&self, user: &str, room: &str) {
+        let (Ok(user), Ok(room)) = (OwnedUserId::try_from(user), OwnedRoomId::try_from(room))
+        else {
+            return;
+        };
+        self.reads.fetch_add(1, Ordering::AcqRel);
+        let key = (user, room);
+        if self.rooms.peek(&key).is_some() {
+            self.read
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(key);
+        }
+    }
+
+    /// Takes note that a receipt is taken into account now.
+    fn take_read(&self, key: &Key) -> bool {
+        self.read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key)
+    }
+
+    /// Forgets a user's rooms: after a change of push rules.
+    pub(super) fn forget(&self, user: &UserId) {
+        self.reads.fetch_add(1, Ordering::AcqRel);
+        self.rooms.retain(|(of, _), _| of != user);
+    }
+}
+
+/// Up to which room order a user has read, by thread; the empty one covers all.
+#[derive(Clone, Debug, Default)]
+struct ReadUpTo(HashMap<String, i64>);
+
+impl ReadUpTo {
+    fn covers(&self, event: &UnreadEvent) -> bool {
+        let upto = |thread: &str| self.0.get(thread).copied().unwrap_or(i64::MIN);
+        event.order <= upto("").max(upto(&event.thread))
+    }
+}
+
+impl Sync {
+    /// How much of a room the user has not read, up to its newest event.
+    pub(super) async fn unread(
+        &self,
+        user: &UserId,
+        snapshot: &Snapshot,
+    ) -> Result<RoomCounts, StoreError> {
+        let key = (user.to_owned(), snapshot.room_id.clone());
+        let reads = self.unread.reads.load(Ordering::Acquire);
+        let known = self.unread.rooms.get(&key);
+        let read_on = known.is_some() && self.unread.take_read(&key);
+        if let Some(known) = &known
+            && !read_on
+            && known.order >= snapshot.order_max
+        {
+            return Ok(sum(&known.unread));
+        }
+        let fresh = known.is_none();
+        let upto = if fresh || read_on {
+            Some(self.read_up_to(user, snapshot).await?)
+        } else {
+            None
+        };
+        let mut counted = known
+            .map(|known| Remembered::clone(&known))
+            .unwrap_or_default();
+        self.count_new(user, snapshot, &mut counted, upto.as_ref(), fresh)
+            .await?;
+        if let Some(upto) = &upto {
+            counted.unread.retain(|event| !upto.covers(event));
+        }
+        let counts = sum(&counted.unread);
+        if self.unread.reads.load(Ordering::Acquire) == reads {
+            self.unread.rooms.insert(key, Arc::new(counted));
+        } else {
+            self.unread.rooms.remove(&key);
+        }
+        Ok(counts)
+    }
+
+    /// Looks at the events that came since.
+    async fn count_new(
+        &self,
+        user: &UserId,
+        snapshot: &Snapshot,
+        counted: &mut Remembered,
+        read: Option<&ReadUpTo>,
+        fresh: bool,
+    ) -> Result<(), StoreError> {
+        let unthreaded = read.and_then(|read| read.0.get("")).copied();
+        let from = if fresh {
+            unthreaded.unwrap_or(i64::MIN)
+        } else {
+            counted.order
+        };
+        let events = self.newest_events(snapshot, from).await?;
+        if events.is_empty() {
+            counted.order = snapshot.order_max;
+            return Ok(());
+        }
+        let rules = self.push_rules(user).await?;
+        let room = RoomFacts::new(self, snapshot, user).await?;
+        let now_ms = self.context.clock.now_ms();
+        for event in events.iter().rev() {
+            let order = event.room_order.unwrap_or(i64::MIN);
+            counted.order = counted.order.max(order);
+            if !projection::is_readable(event, now_ms) {
+                continue;
+            }
+            let count = room.count(&rules, event, user);
+            if count.notify {
+                counted.unread.push(UnreadEvent {
+                    order,
+                    thread: thread_of(event).into(),
+                    highlight: count.highlight,
+                });
+            }
+        }
+        counted.order = counted.order.max(snapshot.order_max);
+        let excess = counted.unread.len().saturating_sub(EVENTS_MAX);
+        counted.unread.drain(..excess);
+        Ok(())
+    }
+
+    /// The newest events above a room order, newest first, at most [`EVENTS_MAX`]: from the rows
+    /// that are remembered if they reach so far.
+    async fn newest_events(
+        &self,
+        snapshot: &Snapshot,
+        above: i64,
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let store = &self.context.store;
+        let missing =
+            usize::try_from(snapshot.order_max.saturating_sub(above)).unwrap_or(EVENTS_MAX);
+        let wanted = missing.min(EVENTS_MAX);
+        if wanted == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = self.feeds.newest_rows(&snapshot.room_id, i64::MAX, wanted);
+        if let Some(rows) = rows {
+            let rows = super::timeline::Rows {
+                rows,
+                complete: false,
+            };
+            let mut events = store.events(&rows.event_ids()).await?;
+            events.retain(|event| event.room_order.is_some_and(|order| order > above));
+            events.reverse();
+            return Ok(events);
+        }
+        let (room, back) = (&snapshot.room_id, Direction::Backward);
+        let mut events = store.timeline(room, i64::MAX, back, wanted as u64).await?;
+        events.retain(|event| event.room_order.is_some_and(|order| order > above));
+        Ok(events)
+    }
+
+    /// Up to where a user has read; a room without a receipt is read up to where the user joined.
+    async fn read_up_to(&self, user: &UserId, snapshot: &Snapshot) -> Result<ReadUpTo, StoreError> {
+        let receipts = self
+            .context
+            .store
+            .receipts_of(&snapshot.room_id, user)
+            .await?;
+        let mut upto: HashMap<String, i64> = HashMap::new();
+        for receipt in receipts {
+            let known = upto.entry(receipt.thread).or_insert(receipt.room_order);
+            *known = receipt.room_order.max(*known);
+        }
+        if !upto.contains_key("") {
+            let member = snapshot.members.by_user.get(user);
+            let joined = match member {
+                Some(member) => self.context.store.event(&member.event_id).await?,
+                None => None,
+            };
+            let joined = joined.and_then(|event| event.room_order);
+            upto.insert(String::new(), joined.unwrap_or(i64::MIN));
+        }
+        Ok(ReadUpTo(upto))
+    }
+}
+
+fn sum(unread: &[UnreadEvent]) -> RoomCounts {
+    let mut counts = RoomCounts::default();
+    for event in unread {
+        let add = |counts: &mut Counts| {
+            counts.notifications += 1;
+            counts.highlights += u64::from(event.highlight);
+        };
+        add(&mut counts.all);
+        add(counts.threads.entry(event.thread.to_string()).or_default());
+    }
+    counts
+}
+
+/// The thread of an event: its root, or `main`.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#threading>
+pub(super) fn thread_of(event: &Event) -> String {
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(rename = "m.relates_to")]
+        relates_to: Relation,
+    }
+    #[derive(Deserialize)]
+    struct Relation {
+        rel_type: String,
+        event_id: String,
+    }
+    let content = event.pdu.content.get();
+    let relation = content
+        .contains("m.thread")
+        .then(|| serde_json::from_str::<Content>(content));
+    match relation {
+        Some(Ok(content)) if content.relates_to.rel_type == "m.thread" => {
+            content.relates_to.event_id
+        }
+        _ => "main".to_owned(),
+    }
+}
+
+impl Sync {
+    /// The power levels of a room, as push rules ask for them.
+    async fn push_power_levels(
+        &self,
+        snapshot: &Snapshot,
+    ) -> Result<Option<PushConditionPowerLevelsCtx>, StoreError> {
+        let rooms = &self.context.rooms;
+        let levels = rooms
+            .state_event(snapshot, &StateEventType::RoomPowerLevels, "")
+            .await?;
+        let create = rooms
+            .state_event(snapshot, &StateEventType::RoomCreate, "")
+            .await?;
+        let rules = &snapshot.rules.authorization;
+        let creators = create.map(|create| RoomCreateEvent::new(Arc::clone(&create.pdu)));
+        let creators = creators
+            .and_then(|create| create.creators(rules).ok())
+            .unwrap_or_default();
+        let source = match &levels {
+            None => RoomPowerLevelsSource::None,
+            Some(levels) => match serde_json::from_str(levels.pdu.content.get()) {
+                Ok(content) => RoomPowerLevelsSource::Original(content),
+                Err(_) => return Ok(None),
+            },
+        };
+        let creators = creators.into_iter().map(|user| user.to_owned());
+        let creators: Vec<OwnedUserId> = creators.collect();
+        Ok(Some(RoomPowerLevels::new(source, rules, creators).into()))
+    }
+}
+
+/// What push rules look at beside the event.
+struct RoomFacts {
+    joined_members: u32,
+    display_name: Option<String>,
+    power_levels: Option<PushConditionPowerLevelsCtx>,
+}
+
+impl RoomFacts {
+    async fn new(sync: &Sync, snapshot: &Snapshot, user: &UserId) -> Result<Self, StoreError> {
+        #[derive(Deserialize)]
+        struct Member {
+            displayname: Option<String>,
+        }
+        let member = match snapshot.members.by_user.get(user) {
+            Some(member) => sync.context.store.event(&member.event_id).await?,
+            None => None,
+        };
+        let member =
+            member.and_then(|event| serde_json::from_str::<Member>(event.pdu.content.get()).ok());
+        Ok(Self {
+            joined_members: u32::try_from(snapshot.members.joined).unwrap_or(u32::MAX),
+            display_name: member.and_then(|member| member.displayname),
+            power_levels: sync.push_power_levels(snapshot).await?,
+        })
+    }
+
+    fn count(&self, rules: &Ruleset, event: &Event, user: &UserId) -> push::Count {
+        let room = PushRoom {
+            joined_members: self.joined_members,
+            power_levels: self.power_levels.as_ref(),
+        };
+        let user = PushUser {
+            user_id: user,
+            display_name: self.display_name.as_deref(),
+        };
+        push::count(rules, &PushEvent::new(&event.pdu), &room, &user)
+    }
+}

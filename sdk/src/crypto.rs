@@ -34,6 +34,7 @@
 //! Only this module may use vodozemac. Spec: <https://spec.matrix.org/v1.19/client-server-api/#end-to-end-encryption>
 
 mod account;
+mod attachment;
 mod changes;
 mod cross_signing;
 mod decrypt;
@@ -61,6 +62,10 @@ mod to_device;
 mod users;
 
 pub use self::{
+    attachment::{
+        ATTACHMENT_BYTES_MAX, AttachmentError, EncryptedAttachment, decrypt_attachment,
+        encrypt_attachment,
+    },
     changes::{Changes, Record, Staged, Table},
     error::{CryptoError, EncryptError, IdentityChange, ShareError, Undecryptable},
     machine::OlmMachine,

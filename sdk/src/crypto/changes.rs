@@ -23,6 +23,8 @@ pub enum Table {
     Inbound,
     /// A Megolm session that encrypts, by room and lifetime class.
     Outbound,
+    /// Who was given such a session's key, or told that they will not be.
+    Shares,
     /// One message index that was already used, by session and index.
     Replay,
     /// How far a session has been destroyed: nothing below may ever be imported again.
@@ -41,12 +43,13 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Account,
         Self::User,
         Self::OlmSessions,
         Self::Inbound,
         Self::Outbound,
+        Self::Shares,
         Self::Replay,
         Self::Floor,
         Self::Room,
@@ -64,6 +67,7 @@ impl Table {
             Self::OlmSessions => "olm_sessions",
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
+            Self::Shares => "shares",
             Self::Replay => "replay",
             Self::Floor => "floor",
             Self::Room => "room",

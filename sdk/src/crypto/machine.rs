@@ -18,7 +18,7 @@ use super::{
     in_flight::InFlight,
     inbound::{Floor, InboundKey, InboundRecord, Seen},
     olm::PeerSessions,
-    outbound::OutboundRecord,
+    outbound::{OutboundRecord, Shares},
     outcome::PlaintextVerdict,
     outgoing::OutgoingRecord,
     signing::grouped,
@@ -54,6 +54,8 @@ pub struct OlmMachine {
     pub(super) inbound: BTreeMap<InboundKey, InboundRecord>,
     /// By the record's key: room and lifetime class.
     pub(super) outbound: BTreeMap<String, OutboundRecord>,
+    /// By the same key.
+    pub(super) shares: BTreeMap<String, Shares>,
     pub(super) replay: BTreeMap<(InboundKey, u32), Seen>,
     pub(super) floors: BTreeMap<InboundKey, Floor>,
     pub(super) rooms: BTreeMap<OwnedRoomId, RoomRecord>,
@@ -146,6 +148,7 @@ impl OlmMachine {
             olm: BTreeMap::new(),
             inbound: BTreeMap::new(),
             outbound: BTreeMap::new(),
+            shares: BTreeMap::new(),
             replay: BTreeMap::new(),
             floors: BTreeMap::new(),
             rooms: BTreeMap::new(),
@@ -178,6 +181,7 @@ impl OlmMachine {
                 self.inbound.insert(key, decode(record)?);
             }
             Table::Outbound => drop(self.outbound.insert(key, decode(record)?)),
+            Table::Shares => drop(self.shares.insert(key, decode(record)?)),
             Table::Replay => {
                 let key = InboundKey::parse_indexed(&key).ok_or(unreadable)?;
                 self.replay.insert(key, decode(record)?);

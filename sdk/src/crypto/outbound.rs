@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use vodozemac::megolm::{GroupSession, InboundGroupSession, SessionConfig};
 
@@ -27,12 +27,27 @@ pub(super) struct OutboundRecord {
     pub(super) made_ms: u64,
     pub(super) rotation: Rotation,
     pub(super) expiry: Option<SessionExpiry>,
-    /// The devices that were given the key, with their Curve25519 keys.
-    pub(super) shared: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, String>>,
-    /// The devices that were told that they will not be.
-    pub(super) withheld: BTreeSet<(OwnedUserId, OwnedDeviceId)>,
     /// Someone who has the key may not have what follows.
     pub(super) compromised: bool,
+}
+
+/// Who has a session's key. A record of its own, because it is large and the session changes with every message.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Shares {
+    /// The devices that were given the key, with their Curve25519 keys.
+    pub(super) given: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, String>>,
+    /// The devices that were told that they will not be.
+    pub(super) withheld: BTreeSet<(OwnedUserId, OwnedDeviceId)>,
+}
+
+impl Shares {
+    pub(super) fn has(&self, user_id: &UserId, device_id: &DeviceId, curve25519: &str) -> bool {
+        let given = self
+            .given
+            .get(user_id)
+            .and_then(|devices| devices.get(device_id));
+        given.is_some_and(|key| key == curve25519)
+    }
 }
 
 /// The key of a session's record.
@@ -50,8 +65,6 @@ impl OutboundRecord {
             expiry: settings
                 .expiry
                 .map(|class| SessionExpiry::starting(class, now_ms)),
-            shared: BTreeMap::new(),
-            withheld: BTreeSet::new(),
             compromised: false,
         }
     }
@@ -69,25 +82,19 @@ impl OutboundRecord {
             || !in_time
             || u64::from(self.session.message_index()) >= self.rotation.messages()
     }
-
-    pub(super) fn has(
-        &self,
-        user_id: &UserId,
-        device_id: &ruma::DeviceId,
-        curve25519: &str,
-    ) -> bool {
-        let given = self
-            .shared
-            .get(user_id)
-            .and_then(|devices| devices.get(device_id));
-        given.is_some_and(|key| key == curve25519)
-    }
 }
 
 impl OlmMachine {
     pub(super) fn save_outbound(&mut self, key: &str) -> Result<(), CryptoError> {
         match self.outbound.get(key) {
             Some(record) => self.pending.put(Table::Outbound, key, record),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn save_shares(&mut self, key: &str) -> Result<(), CryptoError> {
+        match self.shares.get(key) {
+            Some(shares) => self.pending.put(Table::Shares, key, shares),
             None => Ok(()),
         }
     }
@@ -148,6 +155,8 @@ impl OlmMachine {
         self.inbound.insert(inbound_key.clone(), inbound);
         self.save_inbound(&inbound_key)?;
         self.outbound.insert(key.to_owned(), record);
+        self.shares.insert(key.to_owned(), Shares::default());
+        self.save_shares(key)?;
         self.save_outbound(key)
     }
 

@@ -48,7 +48,9 @@ impl OlmMachine {
         settings: &RoomKeySettings,
         now_ms: u64,
     ) -> Result<Staged<Vec<Notice>>, ShareError> {
-        let members: BTreeSet<OwnedUserId> = members.iter().cloned().collect();
+        let mut members: BTreeSet<OwnedUserId> = members.iter().cloned().collect();
+        // Our other devices read what we write.
+        members.insert(self.user_id.clone());
         self.check_members(&members)?;
         let notices = self.check_accepted(room_id, &members, settings.members)?;
         let mut recipients = self.recipients(&members, settings.devices);
@@ -187,32 +189,36 @@ impl OlmMachine {
 
     /// Whether the session is over, or someone has its key who should not have what follows.
     fn must_replace(&self, key: &str, recipients: &[Recipient], now_ms: u64) -> bool {
-        let Some(record) = self
+        if self
             .outbound
             .get(key)
-            .filter(|record| !record.is_over(now_ms))
-        else {
+            .is_none_or(|record| record.is_over(now_ms))
+        {
             return true;
-        };
-        let may = |user_id: &UserId, device_id: &DeviceId, curve25519: &str| {
-            recipients.iter().any(|recipient| {
-                recipient.user_id == *user_id
-                    && recipient.device_id == *device_id
-                    && recipient.device.curve25519 == curve25519
-                    && recipient.withheld != Some("m.unverified")
+        }
+        let may: BTreeSet<(&UserId, &DeviceId, &str)> = recipients
+            .iter()
+            .filter(|recipient| recipient.withheld != Some("m.unverified"))
+            .map(|recipient| {
+                let curve25519 = recipient.device.curve25519.as_str();
+                (&*recipient.user_id, &*recipient.device_id, curve25519)
             })
-        };
-        record.shared.iter().any(|(user_id, devices)| {
+            .collect();
+        let given = self
+            .shares
+            .get(key)
+            .into_iter()
+            .flat_map(|shares| &shares.given);
+        let mut devices = given.flat_map(|(user_id, devices)| {
             devices
                 .iter()
-                .any(|(device_id, curve25519)| !may(user_id, device_id, curve25519))
-        })
+                .map(move |(device_id, curve25519)| (&**user_id, &**device_id, curve25519.as_str()))
+        });
+        devices.any(|device| !may.contains(&device))
     }
 
     fn send_keys(&mut self, key: &str, recipients: Vec<Recipient>) -> Result<(), CryptoError> {
-        let Some(record) = self.outbound.get(key) else {
-            return Ok(());
-        };
+        let shares = self.shares.entry(key.to_owned()).or_default();
         let (mut given, mut refused) = (Vec::new(), Vec::new());
         for recipient in recipients {
             let Recipient {
@@ -221,13 +227,13 @@ impl OlmMachine {
                 device,
                 withheld,
             } = recipient;
-            if record.has(&user_id, &device_id, &device.curve25519) {
+            if shares.has(&user_id, &device_id, &device.curve25519) {
                 continue;
             }
             match withheld {
                 None => given.push((user_id, device_id, device)),
                 Some(_)
-                    if record
+                    if shares
                         .withheld
                         .contains(&(user_id.clone(), device_id.clone())) => {}
                 Some(code) => refused.push((user_id, device_id, code)),
@@ -238,7 +244,7 @@ impl OlmMachine {
         }
         self.send_room_key(key, given)?;
         self.send_withheld(key, refused)?;
-        self.save_outbound(key)
+        self.save_shares(key)
     }
 
     fn send_room_key(
@@ -260,16 +266,12 @@ impl OlmMachine {
                 continue;
             };
             messages.push((user_id.clone(), device_id.clone(), message));
-            if let Some(record) = self.outbound.get_mut(key) {
-                record
-                    .withheld
-                    .remove(&(user_id.clone(), device_id.clone()));
-                record
-                    .shared
-                    .entry(user_id)
-                    .or_default()
-                    .insert(device_id, device.curve25519);
-            }
+            let shares = self.shares.entry(key.to_owned()).or_default();
+            shares
+                .withheld
+                .remove(&(user_id.clone(), device_id.clone()));
+            let devices = shares.given.entry(user_id).or_default();
+            devices.insert(device_id, device.curve25519);
         }
         self.queue_to_device(
             "m.room.encrypted",
@@ -284,9 +286,10 @@ impl OlmMachine {
         devices: Vec<(OwnedUserId, OwnedDeviceId, &'static str)>,
     ) -> Result<(), CryptoError> {
         let sender_key = self.account.curve25519();
-        let Some(record) = self.outbound.get_mut(key) else {
+        let Some(record) = self.outbound.get(key) else {
             return Ok(());
         };
+        let shares = self.shares.entry(key.to_owned()).or_default();
         let mut messages = Messages::new();
         for (user_id, device_id, code) in devices {
             let mut content = object(json!({
@@ -299,7 +302,7 @@ impl OlmMachine {
                 content.insert("session_id".to_owned(), record.session.session_id().into());
             }
             messages.push((user_id.clone(), device_id.clone(), into_raw(content)?));
-            record.withheld.insert((user_id, device_id));
+            shares.withheld.insert((user_id, device_id));
         }
         let dead_at_ms = record.expiry.map(|expiry| expiry.dead_at_ms);
         self.queue_to_device("m.room_key.withheld", messages, dead_at_ms)
@@ -308,10 +311,10 @@ impl OlmMachine {
     /// Changes of identity of those who have the session's key.
     pub(super) fn changes_of_holders(&self, key: &str) -> Vec<IdentityChange> {
         let holders = self
-            .outbound
+            .shares
             .get(key)
             .into_iter()
-            .flat_map(|record| record.shared.keys());
+            .flat_map(|shares| shares.given.keys());
         holders
             .filter_map(|user_id| Some(self.users.get(user_id)?.changes(user_id)))
             .flatten()

@@ -63,7 +63,9 @@ impl OlmMachine {
             .collect();
         for key in over {
             self.outbound.remove(&key);
+            self.shares.remove(&key);
             self.pending.delete(Table::Outbound, &key);
+            self.pending.delete(Table::Shares, &key);
         }
         Ok(())
     }

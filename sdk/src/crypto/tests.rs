@@ -6,6 +6,7 @@
 mod attacks;
 mod attacks_olm;
 mod expiry;
+mod garbage;
 mod stories;
 mod trust;
 mod world;

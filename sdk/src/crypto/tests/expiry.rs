@@ -271,7 +271,7 @@ fn a_sender_cannot_make_a_session_outlive_its_class() {
     let key = alice.machine.outbound.keys().next().unwrap().clone();
     let record = alice.machine.outbound.get_mut(&key).unwrap();
     record.expiry.as_mut().unwrap().dead_at_ms = u64::MAX;
-    record.shared.clear();
+    alice.machine.shares.clear();
     world.device(&bob).inbox.clear();
     world
         .share(

@@ -108,22 +108,33 @@ pub fn resolve_states(
             distinct.push(set.clone());
         }
     }
-    let (Some(first), true) = (distinct.first(), distinct.len() > 1) else {
+    if distinct.len() <= 1 {
         return Ok(distinct.pop().unwrap_or_default());
-    };
+    }
     if distinct.len() > STATE_SETS_MAX {
         return Err(ResolveError::TooLarge);
     }
+    let chains = narrow_chains(&distinct, &fetch)?;
+    resolve(rules, &distinct, chains, fetch)
+}
+
+/// For each state, a part of its auth chain: one by which the chains differ exactly as they differ in full.
+fn narrow_chains(
+    sets: &[StateMap<OwnedEventId>],
+    fetch: &impl Fn(&EventId) -> Option<Arc<Pdu>>,
+) -> Result<Vec<HashSet<OwnedEventId>>, ResolveError> {
     let is_agreed =
-        |place: &(_, _), id: &OwnedEventId| distinct.iter().all(|set| set.get(place) == Some(id));
-    let agreed = first
+        |place: &(_, _), id: &OwnedEventId| sets.iter().all(|set| set.get(place) == Some(id));
+    let agreed = sets
         .iter()
+        .take(1)
+        .flatten()
         .filter(|(place, id)| is_agreed(place, id))
         .map(|(_, id)| id)
         .collect::<HashSet<_>>();
-    let mut chains = distinct
+    let mut chains = sets
         .iter()
-        .map(|set| auth_chain(set.values().filter(|id| !agreed.contains(*id)), &fetch))
+        .map(|set| auth_chain(set.values().filter(|id| !agreed.contains(*id)), fetch))
         .collect::<Result<Vec<_>, _>>()?;
 
     // An event is in every full chain if it is in all of these, or in the chain of what is agreed on. Only for events that
@@ -134,12 +145,12 @@ pub fn resolve_states(
         .filter(|id| !chains.iter().all(|chain| chain.contains(id)))
         .collect::<HashSet<_>>();
     if !in_some.is_empty() {
-        let of_agreed = auth_chain(agreed, &fetch)?;
+        let of_agreed = auth_chain(agreed, fetch)?;
         for chain in &mut chains {
             chain.extend(in_some.intersection(&of_agreed).cloned());
         }
     }
-    resolve(rules, &distinct, chains, fetch)
+    Ok(chains)
 }
 
 /// The auth chain of `events`: all that they cite, directly or not. They themselves are in it only if cited.

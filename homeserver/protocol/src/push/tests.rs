@@ -212,6 +212,28 @@ fn conditions_look_at_the_room_and_the_user() {
 }
 
 #[test]
+fn rules_that_look_for_names_are_off_where_the_sender_says_whom_is_meant() {
+    for (rule_id, applies) in [
+        (".m.rule.contains_display_name", false),
+        (".m.rule.roomnotif", false),
+        ("mine", true),
+    ] {
+        let ruleset: Ruleset = serde_json::from_value(json!({ "override": [{
+            "rule_id": rule_id, "default": true, "enabled": true, "actions": ["notify"],
+            "conditions": [{ "kind": "event_match", "key": "content.body", "pattern": "bob" }],
+        }] }))
+        .unwrap();
+        let message = |content| counted(&ruleset, &event("m.room.message", None, content), 3);
+        assert_eq!(message(json!({ "body": "bob" })), (true, false));
+        assert_eq!(
+            message(json!({ "body": "bob", "m.mentions": {} })),
+            (applies, false),
+            "{rule_id}"
+        );
+    }
+}
+
+#[test]
 fn rules_of_the_other_kinds_apply() {
     let ruleset = |kind: &str, rule: JsonValue| -> Ruleset {
         let mut rule = rule;

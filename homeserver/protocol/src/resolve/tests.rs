@@ -120,6 +120,16 @@ fn a_missing_event_is_named_and_nothing_is_resolved_without_it() {
     }
 }
 
+/// What is in some chain and not in all.
+fn difference(chains: &[HashSet<OwnedEventId>]) -> HashSet<OwnedEventId> {
+    chains
+        .iter()
+        .flatten()
+        .filter(|id| !chains.iter().all(|chain| chain.contains(*id)))
+        .cloned()
+        .collect()
+}
+
 #[test]
 fn states_that_agree_cost_no_look_at_any_event() {
     let (room, base) = TestRoom::with_bob(RoomVersionRules::V12);
@@ -161,6 +171,12 @@ fn a_chain_that_only_the_agreed_state_cites_is_no_difference() {
             json!({ "topic": "new" }),
         );
         let sets = [old, new];
+        let full = sets
+            .iter()
+            .map(|set| auth_chain(set.values(), |id| room.get(id)).unwrap())
+            .collect::<Vec<_>>();
+        let narrow = narrow_chains(&sets, &|id: &EventId| room.get(id)).unwrap();
+        assert_eq!(difference(&narrow), difference(&full));
         let expect = resolved(&room, &sets).unwrap();
         assert_eq!(
             resolve_states(&room.rules, &sets, |id| room.get(id)).unwrap(),
@@ -289,6 +305,9 @@ proptest! {
         prop_assert_eq!(resolved(&room, &sets).unwrap(), expect.clone());
         // Resolving again what has been resolved changes nothing.
         prop_assert_eq!(resolved(&room, &[expect.clone(), expect.clone()]).unwrap(), expect.clone());
+        let full = sets.iter().map(|set| auth_chain(set.values(), |id| room.get(id)).unwrap()).collect::<Vec<_>>();
+        let narrow = narrow_chains(&sets, &|id: &EventId| room.get(id)).unwrap();
+        prop_assert_eq!(difference(&narrow), difference(&full));
         // Looking at fewer events gives the same.
         prop_assert_eq!(resolve_states(&room.rules, &sets, |id| room.get(id)).unwrap(), expect);
     }

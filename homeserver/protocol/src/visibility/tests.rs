@@ -165,6 +165,23 @@ fn a_server_sees_what_one_of_its_users_may() {
         &V::Joined,
         ServerPresence::default()
     ));
+    let invite = event(
+        "m.room.member",
+        Some("@bob:two.example"),
+        json!({ "membership": "invite" }),
+    );
+    assert!(server_may_see(
+        &invite,
+        server,
+        &V::Invited,
+        ServerPresence::default()
+    ));
+    assert!(!server_may_see(
+        &invite,
+        server,
+        &V::Joined,
+        ServerPresence::default()
+    ));
     let other = event(
         "m.room.member",
         Some("@eve:three.example"),

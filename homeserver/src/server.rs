@@ -3,8 +3,9 @@
 //! Invariant: started means bound, migrated and serving; stopped means that no request runs and the database is closed.
 
 use std::{
-    io,
+    fs, io,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,6 +25,9 @@ use crate::{
     router,
     store::{Store, StoreError, StoreOptions},
 };
+
+#[cfg(test)]
+mod tests;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +98,7 @@ impl Server {
         rng: Arc<dyn Rng>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
+        warn_of_readers(&config.data_dir);
         let token_key = key_files::load_token_key(&config.token_key_path())?;
         let signing_key = Arc::new(key_files::load_signing_key(&config.signing_key_path())?);
         let listeners = Listeners::bind(&config.listeners).await?;
@@ -152,6 +157,14 @@ impl Server {
         // A listener that panicked has been logged.
         let _ = self.serving.await;
         self.app.store.close().await;
+    }
+}
+
+/// Tells the operator if others than the server's user may look into the data folder.
+fn warn_of_readers(data_dir: &Path) {
+    let mode = fs::metadata(data_dir).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!("data_dir is open to other users of this machine: chmod 700 it");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: a client is never sent to plain HTTP, except on its own machine.
 //! Specification: client-server API, "Well-known URIs"; server-server API, "Server discovery".
 
+use ruma::OwnedServerName;
 use serde::Deserialize;
 
 use super::problem::Problems;
@@ -14,7 +15,7 @@ pub struct WellKnownConfig {
     /// `m.homeserver.base_url`; without it `/.well-known/matrix/client` is not found.
     pub client_base_url: Option<String>,
     /// `m.server`: host and port that serve federation for `server_name`; without it `/.well-known/matrix/server` is not found.
-    pub server: Option<String>,
+    pub server: Option<OwnedServerName>,
 }
 
 impl WellKnownConfig {
@@ -33,14 +34,6 @@ impl WellKnownConfig {
                     "must be an https:// URL, as \"https://matrix.example.org\"",
                 );
             }
-        }
-        if let Some(server) = &self.server
-            && ruma::ServerName::parse(server).is_err()
-        {
-            problems.add(
-                "well_known.server",
-                "must be a host with or without a port, as \"matrix.example.org:443\"",
-            );
         }
     }
 }

@@ -127,6 +127,8 @@ impl App {
             rng: Arc::clone(&rng),
             server_name: config.server_name.clone(),
             key_pair: signing_key,
+            remote: remote.clone(),
+            server_keys: server_keys.clone(),
         });
         let typing = Typing::new(Arc::clone(&clock));
         let accounts = Arc::new(Accounts::new(

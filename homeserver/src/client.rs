@@ -6,6 +6,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/>
 
 pub(crate) mod account;
+pub(crate) mod alias;
 pub(crate) mod context;
 pub(crate) mod device;
 pub(crate) mod discovery;
@@ -15,6 +16,7 @@ pub(crate) mod message;
 pub(crate) mod read_marker;
 pub(crate) mod reading;
 pub(crate) mod receipt;
+pub(crate) mod redact;
 pub(crate) mod relations;
 pub(crate) mod room;
 pub(crate) mod session;

@@ -13,17 +13,26 @@ use ruma::{
 
 use crate::{
     clock::{Clock, Rng},
+    outbound::{Remote, ServerKeys},
     store::{Event, MembershipRow, Store, StoreError},
 };
 
+mod aliases;
 mod chain;
 mod create;
+mod fetch;
+mod invite;
+mod join;
 pub mod json;
+mod leave;
 mod local;
+mod offer;
 mod power;
 pub mod projection;
 mod queue;
 mod reading;
+mod receive;
+mod resolve;
 mod send;
 mod snapshot;
 #[cfg(test)]
@@ -32,8 +41,11 @@ pub mod typing;
 
 pub use self::{
     create::{CreateError, InitialState, NewRoom, Preset},
+    join::JoinError,
     local::{MembershipChange, Profile},
+    offer::Offer,
     reading::{Reader, Standing},
+    receive::ReceiveError,
     send::{Draft, SendError, Transaction},
     snapshot::{Member, Members, Snapshot},
 };
@@ -58,6 +70,10 @@ pub struct RoomsContext {
     pub server_name: OwnedServerName,
     /// The key that signs our events.
     pub key_pair: Arc<Ed25519KeyPair>,
+    /// Requests to other servers.
+    pub remote: Remote,
+    /// Other servers' signing keys.
+    pub server_keys: ServerKeys,
 }
 
 /// All rooms of a local user: the membership in each.

@@ -15,6 +15,7 @@ use ruma::RoomVersionId;
 use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, QuerySelect};
 
 mod accounts;
+mod aliases;
 mod append;
 mod connect;
 mod cross_signing;
@@ -42,6 +43,7 @@ pub use self::{
     accounts::{
         Account, AccountState, CreateAccount, Creation, Deactivate, SetLocked, SetPassword,
     },
+    aliases::{DeleteAlias, NewAlias},
     append::{Moved, NewEvent, NewMembership, NewTransaction, OnDisk, RoomAppend},
     connect::{Engine, StoreOptions},
     cross_signing::{
@@ -56,7 +58,7 @@ pub use self::{
     one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
     receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
-    rooms::{Membership, MembershipRow, RoomRow},
+    rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
     scope::Scope,
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
     sessions::{NewSession, SessionRow, StartSession},

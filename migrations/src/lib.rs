@@ -3,7 +3,7 @@
 //! Invariant: a migration that has been released is never edited; a later one changes what it made
 //! (expand first, contract in a later release: see `README.md` beside this folder's sources).
 
-#[cfg(feature = "server")]
-pub mod server;
 #[cfg(feature = "sdk")]
 pub mod sdk;
+#[cfg(feature = "server")]
+pub mod server;

@@ -1,3 +1,4 @@
 //! Events of a room: sending them.
 
 pub(crate) mod get_message_events;
+pub(crate) mod send_message_event;

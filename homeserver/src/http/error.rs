@@ -5,6 +5,7 @@
 
 mod accounts;
 mod keys;
+mod rooms;
 mod sync;
 
 use axum::response::{IntoResponse, Response};

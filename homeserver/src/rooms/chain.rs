@@ -10,6 +10,7 @@ use passeur_protocol::{
     check, expiry,
     limits::PREV_EVENTS_SENT_MAX,
     pdu::Pdu,
+    reason::Reason,
     signed::SignedPdu,
 };
 use ruma::{
@@ -20,7 +21,7 @@ use ruma::{
 use super::{Draft, Members, RoomsContext, SendError, Snapshot, power};
 use crate::store::{
     Event, EventStatus, LogKind, Membership, NewEvent, NewMembership, NewTransaction, RoomAppend,
-    RoomRow, RoomStateMap, StateChange, StateGroup, StoreError, apply,
+    RoomRow, RoomStateMap, StateChange, StateGroup, StoreError,
 };
 
 /// A chain under construction.
@@ -38,6 +39,22 @@ pub(super) struct Chain<'a> {
     pub(super) built: HashMap<OwnedEventId, Arc<Event>>,
     /// Every state that the chain made, for the cache.
     pub(super) states: Vec<(Arc<StateGroup>, RoomStateMap)>,
+    /// Members whose state changed and who are settled when the chain is whole.
+    pub(super) changed_members: Vec<StateChange>,
+}
+
+/// How a redaction is noted among the relations, so that a target that comes later is found.
+pub(super) const REDACTS: &str = "redacts";
+
+/// A state with its place among the groups.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    /// Its group.
+    pub(super) group: i64,
+    /// The state.
+    pub(super) state: RoomStateMap,
+    /// The group and those of its path, nearest first.
+    pub(super) path: Vec<Arc<StateGroup>>,
 }
 
 impl<'a> Chain<'a> {
@@ -58,6 +75,7 @@ impl<'a> Chain<'a> {
             append,
             built: HashMap::new(),
             states: Vec::new(),
+            changed_members: Vec::new(),
         }
     }
 
@@ -78,13 +96,13 @@ impl<'a> Chain<'a> {
             append: RoomAppend::default(),
             built: HashMap::new(),
             states: Vec::new(),
+            changed_members: Vec::new(),
         }
     }
 
     /// Builds a local user's event on the chain, checks it and takes it in.
     pub(super) async fn add_local(&mut self, draft: &Draft) -> Result<OwnedEventId, SendError> {
-        let signed = self.build(draft).await?;
-        self.authorise(signed.pdu()).await?;
+        let signed = self.draft(draft).await?;
         let redacted = match &draft.redacts {
             Some(target) => Some(self.redactable(signed.pdu(), target).await?),
             None => None,
@@ -104,6 +122,13 @@ impl<'a> Chain<'a> {
             });
         }
         Ok(id)
+    }
+
+    /// Builds and checks a local user's event without taking it in.
+    pub(super) async fn draft(&self, draft: &Draft) -> Result<SignedPdu, SendError> {
+        let signed = self.build(draft).await?;
+        self.authorise(signed.pdu()).await?;
+        Ok(signed)
     }
 
     async fn build(&self, draft: &Draft) -> Result<SignedPdu, SendError> {
@@ -187,9 +212,7 @@ impl<'a> Chain<'a> {
     /// Checks an event of ours. Its auth events are taken from the current state, so that one
     /// check stands for all three of the specification.
     async fn authorise(&self, pdu: &Pdu) -> Result<(), SendError> {
-        let malformed = |reason: passeur_protocol::reason::Reason| {
-            SendError::Malformed(reason.detail().to_owned())
-        };
+        let malformed = |reason: Reason| SendError::Malformed(reason.detail().to_owned());
         let wanted = check::needs(pdu, self.rules).map_err(malformed)?.events;
         let found = self.events(&wanted).await?;
         match check::check_auth_events(pdu, self.rules, |id: &EventId| found.get(id).cloned()) {
@@ -246,28 +269,33 @@ impl<'a> Chain<'a> {
         Ok(self.events(std::slice::from_ref(id)).await?.remove(id))
     }
 
-    /// Takes a checked event in: the room's row, its state and members move on.
+    /// Takes a checked event of ours in: the room's row, its state and members move on.
     pub(super) async fn take(&mut self, signed: &SignedPdu, log: LogKind) -> Result<(), SendError> {
         let pdu = Arc::clone(signed.pdu());
         let room = self
             .room
             .clone()
             .unwrap_or_else(|| empty_row(&pdu, &self.version));
-        let state_before = (room.tip > 0).then_some(room.state_group);
-        let state_after = match pdu.state_place() {
-            Some((kind, key)) => {
-                let change = StateChange(kind, key, Some(pdu.event_id.clone()));
-                Some(self.change_state(vec![change]))
-            }
-            None => state_before,
-        };
-        let event = self
-            .new_event(signed, &room, state_before, state_after)
+        let before = (room.tip > 0).then_some(room.state_group);
+        let mut after = before;
+        if let Some((kind, key)) = pdu.state_place() {
+            let mut state = self.state.clone();
+            state.insert((kind.clone(), key.clone()), pdu.event_id.clone());
+            let change = StateChange(kind, key, Some(pdu.event_id.clone()));
+            let path = self.path.clone();
+            let new = self.new_group(&path, state, vec![change]);
+            after = Some(new.group);
+            self.state = new.state;
+            self.path = new.path;
+        }
+        let mut event = self
+            .new_event(signed, EventStatus::Accepted, before, after)
             .await?;
+        event.room_order = Some(room.order_max + 1);
         self.room = Some(RoomRow {
             tip: room.tip + 1,
             state_revision: room.state_revision + i64::from(pdu.is_state()),
-            state_group: state_after.unwrap_or(room.state_group),
+            state_group: after.unwrap_or(room.state_group),
             extremities: vec![pdu.event_id.clone()],
             depth: i64::try_from(pdu.depth).unwrap_or(i64::MAX),
             order_max: room.order_max + 1,
@@ -275,45 +303,48 @@ impl<'a> Chain<'a> {
         });
         self.append.room_id = Some(pdu.room_id.clone());
         self.note_member(&pdu);
-        self.built
-            .insert(pdu.event_id.clone(), Arc::new(event.clone()));
-        let relation = relation_of(&pdu);
-        self.append.events.push(NewEvent {
-            event,
-            log: Some(log),
-            relation,
-            promoted: false,
-        });
+        self.push(event, Some(log), false);
         Ok(())
     }
 
-    async fn new_event(
+    /// Adds an event to what is written.
+    pub(super) fn push(&mut self, event: Event, log: Option<LogKind>, promoted: bool) {
+        let redacts = event
+            .pdu
+            .redacts
+            .clone()
+            .map(|target| (target, REDACTS.to_owned()));
+        let relation = redacts.or_else(|| relation_of(&event.pdu));
+        self.built
+            .insert(event.pdu.event_id.clone(), Arc::new(event.clone()));
+        self.append.events.push(NewEvent {
+            event,
+            log,
+            relation,
+            promoted,
+        });
+    }
+
+    pub(super) async fn new_event(
         &self,
         signed: &SignedPdu,
-        room: &RoomRow,
+        status: EventStatus,
         state_before: Option<i64>,
         state_after: Option<i64>,
     ) -> Result<Event, SendError> {
-        let stored = signed
-            .split(self.rules)
-            .map_err(|reason| SendError::Malformed(reason.detail().to_owned()))?;
         let received_ts = self.context.clock.now_ms();
-        let deadline = self.deadline(signed.pdu(), received_ts).await?;
+        let deadline = match status {
+            EventStatus::Accepted => self.deadline(signed.pdu(), received_ts).await?,
+            _ => None,
+        };
+        let event = bare_event(signed, self.rules, status, received_ts)?;
         Ok(Event {
-            pdu: Arc::clone(signed.pdu()),
-            received_ts,
-            room_order: Some(room.order_max + 1),
-            position: None,
             state_before,
             state_after,
-            status: EventStatus::Accepted,
-            skeleton: stored.skeleton.into(),
-            content_at: stored.content_at,
-            body: (!stored.body.is_empty()).then(|| stored.body.into()),
-            redacted_by: None,
             deadline: deadline.map(|deadline| to_i64(deadline.hide_at_ms)),
             destroy_at: deadline.map(|deadline| to_i64(deadline.destroy_at_ms)),
             expiry_class: deadline.map(|deadline| to_i64(deadline.class.ttl_ms())),
+            ..event
         })
     }
 
@@ -356,16 +387,27 @@ impl<'a> Chain<'a> {
         ))
     }
 
-    /// Moves the current state on, as a new group.
-    pub(super) fn change_state(&mut self, changes: Vec<StateChange>) -> i64 {
-        apply(&mut self.state, &changes);
+    /// A new group that follows `path` by `changes` and stands for `state`.
+    pub(super) fn new_group(
+        &mut self,
+        path: &[Arc<StateGroup>],
+        state: RoomStateMap,
+        changes: Vec<StateChange>,
+    ) -> Placed {
         let id = i64::from_ne_bytes(self.context.rng.next_u64().to_ne_bytes()) & i64::MAX;
-        let group = Arc::new(StateGroup::after(id, &self.path, changes));
-        self.path.retain(|below| group.path.contains(&below.id));
-        self.path.insert(0, Arc::clone(&group));
+        let group = Arc::new(StateGroup::after(id, path, changes));
+        let below = path
+            .iter()
+            .filter(|below| group.path.contains(&below.id))
+            .cloned();
+        let path = std::iter::once(Arc::clone(&group)).chain(below).collect();
         self.append.groups.push(StateGroup::clone(&group));
-        self.states.push((group, self.state.clone()));
-        id
+        self.states.push((group, state.clone()));
+        Placed {
+            group: id,
+            state,
+            path,
+        }
     }
 
     /// Moves the members on, if the event is one of theirs.
@@ -402,6 +444,33 @@ impl<'a> Chain<'a> {
             stripped_state: None,
         });
     }
+}
+
+/// An event with what its bytes say of it, and no place anywhere.
+pub(super) fn bare_event(
+    signed: &SignedPdu,
+    rules: &RoomVersionRules,
+    status: EventStatus,
+    received_ts: i64,
+) -> Result<Event, SendError> {
+    let malformed = |reason: Reason| SendError::Malformed(reason.detail().to_owned());
+    let stored = signed.split(rules).map_err(malformed)?;
+    Ok(Event {
+        pdu: Arc::clone(signed.pdu()),
+        received_ts,
+        room_order: None,
+        position: None,
+        state_before: None,
+        state_after: None,
+        status,
+        skeleton: stored.skeleton.into(),
+        content_at: stored.content_at,
+        body: (!stored.body.is_empty()).then(|| stored.body.into()),
+        redacted_by: None,
+        deadline: None,
+        destroy_at: None,
+        expiry_class: None,
+    })
 }
 
 /// The membership that a member event gives.

@@ -53,6 +53,18 @@ pub struct MembershipChange {
 }
 
 impl Rooms {
+    /// How a local user appears.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn profile_of(&self, user: &UserId) -> Result<Profile, SendError> {
+        let (displayname, avatar_url) = self.context.store.appearance_of(user).await?;
+        Ok(Profile {
+            displayname,
+            avatar_url,
+        })
+    }
+
     /// Sends a member event.
     ///
     /// # Errors

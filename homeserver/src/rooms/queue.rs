@@ -12,7 +12,7 @@ use std::{
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use tokio::sync::oneshot;
 
-use super::{Draft, Rooms, SendError, Snapshot, chain::Chain};
+use super::{Draft, Offer, Rooms, SendError, Snapshot, chain::Chain};
 use crate::store::{Event, Moved, StoreError};
 
 /// Events that may wait for one room.
@@ -22,9 +22,27 @@ const CHAIN_MAX: usize = 64;
 /// How often a chain is built again because the room has moved.
 const TRIES_MAX: usize = 10;
 
-/// A draft and the one who waits for it.
+/// A change that waits for its room.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// An event of ours, to be built.
+    Draft(Box<Draft>),
+    /// An event of another server, to be judged.
+    Offer(Arc<Offer>),
+}
+
+impl Work {
+    fn draft(&self) -> Option<&Draft> {
+        match self {
+            Self::Draft(draft) => Some(draft),
+            Self::Offer(_) => None,
+        }
+    }
+}
+
+/// Work and the one who waits for it.
 struct Job {
-    draft: Draft,
+    work: Work,
     answer: oneshot::Sender<Result<OwnedEventId, SendError>>,
 }
 
@@ -64,11 +82,14 @@ impl Queues {
 }
 
 impl Rooms {
-    /// Lets a draft wait its turn.
-    pub(super) async fn enqueue(self: &Arc<Self>, draft: Draft) -> Result<OwnedEventId, SendError> {
-        let room = draft.room_id.clone();
+    /// Lets work wait its turn.
+    pub(super) async fn enqueue(
+        self: &Arc<Self>,
+        room: OwnedRoomId,
+        work: Work,
+    ) -> Result<OwnedEventId, SendError> {
         let (answer, waiting) = oneshot::channel();
-        match self.queues.push(&room, Job { draft, answer }) {
+        match self.queues.push(&room, Job { work, answer }) {
             Ok(true) => {
                 tokio::spawn(Arc::clone(self).serve(room));
             }
@@ -84,8 +105,8 @@ impl Rooms {
             if jobs.is_empty() {
                 return;
             }
-            let drafts: Vec<&Draft> = jobs.iter().map(|job| &job.draft).collect();
-            let outcomes = self.send_together(&room, &drafts).await;
+            let work: Vec<Work> = jobs.iter().map(|job| job.work.clone()).collect();
+            let outcomes = self.do_together(&room, &work).await;
             for (job, outcome) in jobs.into_iter().zip(outcomes) {
                 // A client that has gone away will repeat its transaction and be answered then.
                 let _ = job.answer.send(outcome);
@@ -93,14 +114,14 @@ impl Rooms {
         }
     }
 
-    async fn send_together(
+    async fn do_together(
         &self,
         room: &RoomId,
-        drafts: &[&Draft],
+        work: &[Work],
     ) -> Vec<Result<OwnedEventId, SendError>> {
-        let fail = |error: SendError| drafts.iter().map(|_| Err(error.clone())).collect();
+        let fail = |error: SendError| work.iter().map(|_| Err(error.clone())).collect();
         for _ in 0..TRIES_MAX {
-            match self.try_send(room, drafts).await {
+            match self.try_once(room, work).await {
                 Ok(Ok(outcomes)) => return outcomes,
                 Ok(Err(Moved)) => {
                     self.snapshots.remove(room);
@@ -111,22 +132,26 @@ impl Rooms {
         fail(SendError::Busy)
     }
 
-    async fn try_send(
+    async fn try_once(
         &self,
         room: &RoomId,
-        drafts: &[&Draft],
+        work: &[Work],
     ) -> Result<Result<Vec<Result<OwnedEventId, SendError>>, Moved>, SendError> {
-        let mut made = self.made_by(drafts).await?;
+        let mut made = self.made_by(work).await?;
         let snapshot = self.snapshot(room).await?.ok_or(SendError::UnknownRoom)?;
         let mut chain = Chain::on(&self.context, &snapshot);
-        let mut outcomes = Vec::with_capacity(drafts.len());
-        for draft in drafts {
-            if let Some(id) = transaction_key(draft).and_then(|key| made.get(&key)) {
+        let mut outcomes = Vec::with_capacity(work.len());
+        for one in work {
+            let key = one.draft().and_then(transaction_key);
+            if let Some(id) = key.as_ref().and_then(|key| made.get(key)) {
                 outcomes.push(Ok(id.clone()));
                 continue;
             }
-            let outcome = chain.add_local(draft).await;
-            if let (Ok(id), Some(key)) = (&outcome, transaction_key(draft)) {
+            let outcome = match one {
+                Work::Draft(draft) => chain.add_local(draft).await,
+                Work::Offer(offer) => chain.add_remote(offer).await,
+            };
+            if let (Ok(id), Some(key)) = (&outcome, key) {
                 made.insert(key, id.clone());
             }
             outcomes.push(outcome);
@@ -134,16 +159,18 @@ impl Rooms {
         if chain.append.events.is_empty() {
             return Ok(Ok(outcomes));
         }
+        chain.settle_members().await?;
         Ok(self.commit(chain).await?.map(|()| outcomes))
     }
 
     /// The events that these transactions made before, also before a restart.
     async fn made_by(
         &self,
-        drafts: &[&Draft],
+        work: &[Work],
     ) -> Result<HashMap<(String, String, String), OwnedEventId>, StoreError> {
-        let wanted: Vec<_> = drafts
+        let wanted: Vec<_> = work
             .iter()
+            .filter_map(Work::draft)
             .filter_map(|draft| {
                 let transaction = draft.transaction.as_ref()?;
                 Some((&*draft.sender, &*transaction.device_id, &*transaction.key))

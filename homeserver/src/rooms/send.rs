@@ -3,11 +3,13 @@
 //! Invariant: an answered send is on disk; a repeat of a transaction answers the event that the
 //! first one made.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use passeur_protocol::build::BuildError;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, events::TimelineEventType};
+use ruma::{DeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, events::TimelineEventType};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
-use super::Rooms;
+use super::{Rooms, queue::Work};
 use crate::store::StoreError;
 
 /// What makes a send idempotent: the device and its name for the request.
@@ -15,8 +17,19 @@ use crate::store::StoreError;
 pub struct Transaction {
     /// The device.
     pub device_id: String,
-    /// Endpoint, room and transaction id of the client.
+    /// Endpoint, room and transaction id of the client, hashed: of bounded length.
     pub key: String,
+}
+
+impl Transaction {
+    /// A device's name for a request: `what` holds endpoint, room and transaction id.
+    pub fn new(device: &DeviceId, what: &str) -> Self {
+        let key = URL_SAFE_NO_PAD.encode(Sha256::digest(what.as_bytes()));
+        Self {
+            device_id: device.to_string(),
+            key,
+        }
+    }
 }
 
 /// An event that a local user wants to send.
@@ -58,6 +71,12 @@ pub enum SendError {
     /// What is to be redacted is not an event of this room that this server holds.
     #[error("no such event")]
     UnknownEvent,
+    /// An event of another server that the room's rules do not allow; it stays rejected.
+    #[error("rejected")]
+    Rejected(String),
+    /// An event of another server whose predecessors' state is not known.
+    #[error("its place in the room is not known")]
+    Unplaced,
     /// The room changed faster than the event could be built, or the queue is full.
     #[error("too busy")]
     Busy,
@@ -92,6 +111,7 @@ impl Rooms {
         self: &std::sync::Arc<Self>,
         draft: Draft,
     ) -> Result<OwnedEventId, SendError> {
-        self.enqueue(draft).await
+        self.enqueue(draft.room_id.clone(), Work::Draft(Box::new(draft)))
+            .await
     }
 }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId, events::StateEventType,
-    signatures::Ed25519KeyPair,
-};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId, events::StateEventType};
 use serde_json::{json, value::to_raw_value};
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    app::{App, Foundation},
     clock::{MockClock, SeededRng},
+    config::Config,
+    key_files,
+    outbound::testing::{Network, key_pair},
     store::{Direction, Membership, StoreOptions},
 };
 
@@ -23,15 +24,22 @@ struct World {
 async fn rooms_in(folder: &TempDir) -> Arc<Rooms> {
     let url = format!("sqlite:{}", folder.path().join("test.db").display());
     let store = Store::open(&StoreOptions::new(url)).await.unwrap();
-    let document = Ed25519KeyPair::generate();
-    let key_pair = Ed25519KeyPair::from_der(&document, "1".to_owned()).unwrap();
-    Rooms::new(RoomsContext {
-        store,
+    let server_name: OwnedServerName = "one.example".try_into().unwrap();
+    let config = Config::for_test(server_name.clone(), folder.path().into());
+    if !config.token_key_path().exists() {
+        key_files::create(&config.token_key_path(), &SeededRng::new(8)).unwrap();
+    }
+    let app = App::new(Foundation {
         clock: Arc::new(MockClock::new(MockClock::START_MS)),
         rng: Arc::new(SeededRng::new(7)),
-        server_name: "one.example".try_into().unwrap(),
-        key_pair: Arc::new(key_pair),
-    })
+        config: Arc::new(config.clone()),
+        store,
+        token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
+        signing_key: key_pair("1"),
+        transport: Arc::new(Network::default()),
+        drain: crate::drain::Drain::new(),
+    });
+    Arc::clone(&app.rooms)
 }
 
 async fn world() -> World {

@@ -18,7 +18,7 @@ use super::{
         event_bodies, event_relations, events, missing_events, room_members, rooms, state_groups,
         transaction_ids,
     },
-    events::{Event, EventStatus},
+    events::Event,
 };
 
 /// An event to be stored.
@@ -228,7 +228,7 @@ async fn write_event(
         .map(|kind| tx.append(Scope::Room(room), kind, Some(id.clone())));
     if new.promoted {
         promote(tx, &new.event, position).await?;
-    } else if new.event.status == EventStatus::Outlier {
+    } else if new.log.is_none() {
         tx.insert_later_if_new(event_row(&new.event, None));
     } else {
         tx.insert_later(event_row(&new.event, position));

@@ -9,11 +9,11 @@ use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId,
     events::room::member::MembershipState,
 };
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr};
 
 use super::{
-    Store, StoreError,
-    entity::{missing_events, room_members, rooms, transaction_ids},
+    Change, Store, StoreError, Tx,
+    entity::{missing_events, profiles, room_members, rooms, transaction_ids},
     events::parse_ids,
 };
 
@@ -214,5 +214,49 @@ impl Store {
             .one(self.reader())
             .await?;
         row.map(MembershipRow::try_from).transpose()
+    }
+
+    /// How a local user appears in rooms: display name and avatar.
+    ///
+    /// # Errors
+    /// As [`Store::room`].
+    pub async fn appearance_of(
+        &self,
+        user: &UserId,
+    ) -> Result<(Option<String>, Option<String>), StoreError> {
+        let rows = profiles::Entity::find()
+            .filter(profiles::Column::UserId.eq(user.as_str()))
+            .filter(profiles::Column::Field.is_in(["displayname", "avatar_url"]))
+            .all(self.reader())
+            .await?;
+        let field = |name: &str| {
+            let row = rows.iter().find(|row| row.field == name)?;
+            serde_json::from_str::<String>(&row.value).ok()
+        };
+        Ok((field("displayname"), field("avatar_url")))
+    }
+}
+
+/// Marks a room that a user has left as forgotten.
+#[derive(Clone, Debug)]
+pub struct ForgetRoom {
+    /// The room.
+    pub room: OwnedRoomId,
+    /// The user.
+    pub user: OwnedUserId,
+}
+
+impl Change for ForgetRoom {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        room_members::Entity::update_many()
+            .col_expr(room_members::Column::Forgotten, Expr::value(true))
+            .filter(room_members::Column::RoomId.eq(self.room.as_str()))
+            .filter(room_members::Column::UserId.eq(self.user.as_str()))
+            .filter(room_members::Column::Membership.ne(Membership::Join.as_str()))
+            .exec(tx.connection())
+            .await?;
+        Ok(())
     }
 }

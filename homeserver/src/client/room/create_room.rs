@@ -1,0 +1,162 @@
+//! `POST /_matrix/client/v3/createRoom`
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom>
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use ruma::{
+    OwnedRoomAliasId, RoomVersionId,
+    api::client::room::{
+        Visibility,
+        create_room::v3::{self, RoomPreset},
+    },
+    serde::Raw,
+};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    app::App,
+    http::{
+        decode::{ApiResult, Ruma, RumaResponse},
+        error::ApiError,
+        requester::Requester,
+    },
+    rooms::{InitialState, MembershipChange, NewRoom, Preset},
+};
+
+/// State events that a client may put into a new room.
+const INITIAL_STATE_MAX: usize = 200;
+/// People that a client may invite at once.
+const INVITES_MAX: usize = 500;
+
+/// Creates a room, makes its alias and invites people.
+pub(crate) async fn create_room_route(
+    State(app): State<App>,
+    requester: Requester,
+    Ruma(request): Ruma<v3::Request>,
+) -> ApiResult<v3::Response> {
+    if request.initial_state.len() > INITIAL_STATE_MAX || request.invite.len() > INVITES_MAX {
+        return Err(ApiError::invalid_param(
+            "Too much state, or too many invites",
+        ));
+    }
+    let alias = alias(&app, request.room_alias_name.as_deref()).await?;
+    let new = new_room(&app, &requester, &request, alias.clone()).await?;
+    let room_id = app.rooms.create(&new).await?;
+    if let Some(alias) = alias {
+        app.rooms
+            .make_alias(alias, room_id.clone(), requester.user_id.clone())
+            .await?;
+    }
+    for user in new.invite_remote {
+        let content = app
+            .rooms
+            .profile_of(&user)
+            .await?
+            .member("invite", request.is_direct);
+        let change = MembershipChange {
+            room_id: room_id.clone(),
+            sender: requester.user_id.clone(),
+            user,
+            content,
+        };
+        // The room exists: that one person could not be asked must not hide it.
+        if let Err(error) = app.rooms.invite(change).await {
+            tracing::info!(%error, "an invite of a new room could not be sent");
+        }
+    }
+    Ok(RumaResponse(v3::Response::new(room_id)))
+}
+
+async fn new_room(
+    app: &App,
+    requester: &Requester,
+    request: &v3::Request,
+    alias: Option<OwnedRoomAliasId>,
+) -> Result<NewRoom, ApiError> {
+    let mut invite = Vec::new();
+    let mut invite_remote = Vec::new();
+    for user in &request.invite {
+        if *user == requester.user_id {
+            continue;
+        }
+        if app.rooms.is_local(user) {
+            invite.push((user.clone(), app.rooms.profile_of(user).await?));
+        } else {
+            invite_remote.push(user.clone());
+        }
+    }
+    let version: RoomVersionId = request
+        .room_version
+        .clone()
+        .unwrap_or_else(|| app.config.rooms.default_version.clone());
+    Ok(NewRoom {
+        creator: requester.user_id.clone(),
+        profile: app.rooms.profile_of(&requester.user_id).await?,
+        version,
+        preset: preset(request),
+        creation_content: object(request.creation_content.as_ref())?,
+        power_levels: object(request.power_level_content_override.as_ref())?,
+        initial_state: initial_state(request)?,
+        name: request.name.clone(),
+        topic: request.topic.clone(),
+        alias,
+        invite,
+        invite_remote,
+        is_direct: request.is_direct,
+    })
+}
+
+/// The alias that a client asks for, if it is free.
+async fn alias(app: &App, name: Option<&str>) -> Result<Option<OwnedRoomAliasId>, ApiError> {
+    let Some(name) = name else { return Ok(None) };
+    let alias = OwnedRoomAliasId::try_from(format!("#{name}:{}", app.config.server_name))
+        .map_err(|_| ApiError::invalid_param("The alias is not valid"))?;
+    match app.store.room_of_alias(&alias).await? {
+        Some(_) => Err(ApiError::room_in_use()),
+        None => Ok(Some(alias)),
+    }
+}
+
+fn preset(request: &v3::Request) -> Preset {
+    match (&request.preset, &request.visibility) {
+        (Some(RoomPreset::PublicChat), _) | (None, Visibility::Public) => Preset::PublicChat,
+        (Some(RoomPreset::TrustedPrivateChat), _) => Preset::TrustedPrivateChat,
+        _ => Preset::PrivateChat,
+    }
+}
+
+/// A JSON object of the request as a map.
+fn object<T>(raw: Option<&Raw<T>>) -> Result<BTreeMap<String, Value>, ApiError> {
+    let Some(raw) = raw else {
+        return Ok(BTreeMap::new());
+    };
+    serde_json::from_str(raw.json().get()).map_err(|_| ApiError::bad_json("An object is expected"))
+}
+
+fn initial_state(request: &v3::Request) -> Result<Vec<InitialState>, ApiError> {
+    #[derive(Deserialize)]
+    struct Wire {
+        #[serde(rename = "type")]
+        kind: String,
+        #[serde(default)]
+        state_key: String,
+        content: Box<RawValue>,
+    }
+    let parse = |raw: &Raw<_>| {
+        let Wire {
+            kind,
+            state_key,
+            content,
+        } = serde_json::from_str(raw.json().get())
+            .map_err(|_| ApiError::bad_json("An event of initial_state is malformed"))?;
+        Ok(InitialState {
+            kind,
+            state_key,
+            content,
+        })
+    };
+    request.initial_state.iter().map(parse).collect()
+}

@@ -1,0 +1,391 @@
+//! An event of another server on a chain: the state before it, the verdict, and what follows.
+//!
+//! Invariant: the verdict follows the specification's checks 4 to 6 in their order; a rejected or
+//! soft-failed event is stored as such and moves neither the extremities nor the current state.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use passeur_protocol::{
+    check::{self, Verdict},
+    pdu::Pdu,
+    signed::SignedPdu,
+};
+use ruma::{OwnedEventId, events::StateEventType};
+
+use super::{
+    SendError,
+    chain::{Chain, Placed},
+};
+use crate::store::{
+    Event, EventStatus, LogKind, RoomStateMap, StateChange, StateGroup, StateKey, StoreError,
+    difference,
+};
+
+/// An event of another server whose signatures have been verified and whose auth events are held.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The event.
+    pub signed: SignedPdu,
+    /// How it enters the log.
+    pub log: LogKind,
+    /// The state before it as peers say, if its predecessors are not held; all its events are.
+    pub state_before: Option<RoomStateMap>,
+    /// Predecessors that are not held.
+    pub missing: Vec<OwnedEventId>,
+}
+
+impl Chain<'_> {
+    /// Judges an event of another server and takes it in as the verdict says.
+    pub(super) async fn add_remote(&mut self, offer: &Offer) -> Result<OwnedEventId, SendError> {
+        let pdu = Arc::clone(offer.signed.pdu());
+        let held = self.event(&pdu.event_id).await?;
+        if let Some(held) = held
+            .as_ref()
+            .filter(|event| event.status != EventStatus::Outlier)
+        {
+            return match held.status {
+                EventStatus::Rejected => Err(SendError::Rejected("rejected before".to_owned())),
+                _ => Ok(pdu.event_id.clone()),
+            };
+        }
+        let before = self.place(offer).await?;
+        let verdict = self.judge(&pdu, &before.state).await?;
+        let promoted = held.is_some();
+        match verdict {
+            Verdict::Accepted => self.accept(offer, before, promoted).await?,
+            Verdict::SoftFailed(_) => {
+                self.keep_aside(offer, before, EventStatus::SoftFailed, promoted)
+                    .await?;
+            }
+            Verdict::Rejected(reason) | Verdict::Dropped(reason) => {
+                self.keep_aside(offer, before, EventStatus::Rejected, promoted)
+                    .await?;
+                return Err(SendError::Rejected(reason.detail().to_owned()));
+            }
+        }
+        Ok(pdu.event_id.clone())
+    }
+
+    /// An event of the chain, or a stored one.
+    pub(super) async fn event(&self, id: &OwnedEventId) -> Result<Option<Arc<Event>>, StoreError> {
+        match self.built.get(id) {
+            Some(event) => Ok(Some(Arc::clone(event))),
+            None => self.context.store.event(id).await,
+        }
+    }
+
+    /// The state before an event: what its predecessors lead to, or what peers say.
+    async fn place(&mut self, offer: &Offer) -> Result<Placed, SendError> {
+        if let Some(state) = &offer.state_before {
+            return Ok(self.placed(state.clone()));
+        }
+        let mut groups: Vec<i64> = Vec::new();
+        for id in &offer.signed.pdu().prev_events {
+            let after = self.event(id).await?.and_then(|event| event.state_after);
+            let after = after.ok_or(SendError::Unplaced)?;
+            if !groups.contains(&after) {
+                groups.push(after);
+            }
+        }
+        match groups.as_slice() {
+            [] => Err(SendError::Unplaced),
+            [only] => self.state_of(*only).await,
+            several => {
+                let state = self.resolve_groups(several).await?;
+                Ok(self.placed(state))
+            }
+        }
+    }
+
+    /// A state that is a group already.
+    pub(super) async fn state_of(&self, group: i64) -> Result<Placed, SendError> {
+        if self.path.first().is_some_and(|current| current.id == group) {
+            return Ok(Placed {
+                group,
+                state: self.state.clone(),
+                path: self.path.clone(),
+            });
+        }
+        if let Some((_, state)) = self.states.iter().find(|(made, _)| made.id == group) {
+            let path = self.path_of(group).await?;
+            return Ok(Placed {
+                group,
+                state: state.clone(),
+                path,
+            });
+        }
+        let store = &self.context.store;
+        let state = store.state_at(group).await?;
+        Ok(Placed {
+            group,
+            state,
+            path: store.state_path(group).await?,
+        })
+    }
+
+    /// The path of a group that this chain made.
+    async fn path_of(&self, group: i64) -> Result<Vec<Arc<StateGroup>>, StoreError> {
+        let made = |id: i64| {
+            self.states
+                .iter()
+                .map(|(group, _)| group)
+                .find(|made| made.id == id)
+        };
+        let Some(first) = made(group) else {
+            return self.context.store.state_path(group).await;
+        };
+        let mut path = vec![Arc::clone(first)];
+        for id in &first.path {
+            match made(*id) {
+                Some(below) => path.push(Arc::clone(below)),
+                None => {
+                    path.extend(self.context.store.state_path(*id).await?);
+                    break;
+                }
+            }
+        }
+        Ok(path)
+    }
+
+    /// A state as a new group, as a difference to the current one.
+    fn placed(&mut self, state: RoomStateMap) -> Placed {
+        let changes = difference(&self.state, &state);
+        if changes.is_empty()
+            && let Some(current) = self.path.first()
+        {
+            return Placed {
+                group: current.id,
+                state,
+                path: self.path.clone(),
+            };
+        }
+        let path = self.path.clone();
+        self.new_group(&path, state, changes)
+    }
+
+    /// Judges an event by its auth events, the state before it, and the current state.
+    async fn judge(&self, pdu: &Pdu, before: &RoomStateMap) -> Result<Verdict, SendError> {
+        let needs = match check::needs(pdu, self.rules) {
+            Ok(needs) => needs,
+            Err(reason) => return Ok(Verdict::Rejected(reason)),
+        };
+        let mut wanted: Vec<OwnedEventId> = needs.events.clone();
+        for place in &needs.state {
+            wanted.extend(before.get(place).cloned());
+            wanted.extend(self.state.get(place).cloned());
+        }
+        let found = self.events(&wanted).await?;
+        let at = |state: &RoomStateMap, kind: &StateEventType, key: &str| {
+            let id = state.get(&(kind.clone(), key.to_owned()))?;
+            found.get(id).cloned()
+        };
+        check::judge(
+            pdu,
+            self.rules,
+            |id| found.get(id).cloned(),
+            |kind, key| at(before, kind, key),
+            |kind, key| at(&self.state, kind, key),
+        )
+        .map_err(|_| SendError::Unplaced)
+    }
+
+    /// Takes an accepted event into the timeline, and lets extremities and state move on.
+    async fn accept(
+        &mut self,
+        offer: &Offer,
+        before: Placed,
+        promoted: bool,
+    ) -> Result<(), SendError> {
+        let pdu = Arc::clone(offer.signed.pdu());
+        let after = self.state_after(&pdu, &before);
+        let group_after = after.group;
+        let mut room = self.room.clone().ok_or(SendError::UnknownRoom)?;
+        room.order_max += 1;
+        let mut event = self
+            .new_event(
+                &offer.signed,
+                EventStatus::Accepted,
+                Some(before.group),
+                Some(after.group),
+            )
+            .await?;
+        event.room_order = Some(room.order_max);
+        room.tip += 1;
+        room.depth = room.depth.max(i64::try_from(pdu.depth).unwrap_or(i64::MAX));
+        room.extremities.retain(|id| !pdu.prev_events.contains(id));
+        room.extremities.push(pdu.event_id.clone());
+        let only_one = room.extremities.len() == 1;
+        let extremities = room.extremities.clone();
+        self.room = Some(room);
+        self.push(event, Some(offer.log), promoted);
+        let state = if only_one {
+            after
+        } else {
+            self.resolve_extremities(&extremities, group_after).await?
+        };
+        self.move_state(state, Some(&pdu));
+        self.append.missing.extend(offer.missing.iter().cloned());
+        self.append.found.push(pdu.event_id.clone());
+        self.apply_redactions(&pdu).await
+    }
+
+    /// The state after an event.
+    pub(super) fn state_after(&mut self, pdu: &Pdu, before: &Placed) -> Placed {
+        let Some((kind, key)) = pdu.state_place() else {
+            return before.clone();
+        };
+        let mut state = before.state.clone();
+        state.insert((kind.clone(), key.clone()), pdu.event_id.clone());
+        let changes = vec![StateChange(kind, key, Some(pdu.event_id.clone()))];
+        self.new_group(&before.path, state, changes)
+    }
+
+    /// Makes a state the current one; members follow, and so does the room's row.
+    pub(super) fn move_state(&mut self, new: Placed, event: Option<&Pdu>) {
+        let changes = difference(&self.state, &new.state);
+        let Some(room) = &mut self.room else { return };
+        room.state_group = new.group;
+        self.path = new.path;
+        self.state = new.state;
+        if changes.is_empty() {
+            return;
+        }
+        room.state_revision += 1;
+        let own = event.and_then(Pdu::state_place);
+        let others: Vec<StateKey> = changes
+            .iter()
+            .map(|StateChange(kind, key, _)| (kind.clone(), key.clone()))
+            .filter(|place| {
+                Some(place) != own.as_ref()
+                    || self.state.get(place) != event.map(|pdu| &pdu.event_id)
+            })
+            .collect();
+        if !others.is_empty() {
+            self.append.resolved_state = serde_json::to_string(&others).ok();
+        }
+        self.changed_members.extend(
+            changes
+                .into_iter()
+                .filter(|StateChange(kind, ..)| *kind == StateEventType::RoomMember),
+        );
+    }
+
+    /// Brings the members in line with the state, once the chain is whole.
+    pub(super) async fn settle_members(&mut self) -> Result<(), StoreError> {
+        let changes = std::mem::take(&mut self.changed_members);
+        let ids: Vec<OwnedEventId> = changes
+            .iter()
+            .filter_map(|StateChange(.., id)| id.clone())
+            .collect();
+        let found = self.events(&ids).await?;
+        for StateChange(_, key, id) in changes {
+            let Ok(user) = ruma::OwnedUserId::try_from(key) else {
+                continue;
+            };
+            let pdu = id.as_ref().and_then(|id| found.get(id));
+            let membership = pdu.map(|pdu| super::chain::membership_of(pdu));
+            let old = self
+                .members
+                .by_user
+                .get(&user)
+                .map(|member| member.event_id.clone());
+            if let Some(event_id) = id.or(old) {
+                self.set_member(&user, membership, event_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores an event that is no part of the timeline.
+    async fn keep_aside(
+        &mut self,
+        offer: &Offer,
+        before: Placed,
+        status: EventStatus,
+        promoted: bool,
+    ) -> Result<(), SendError> {
+        let after = match status {
+            EventStatus::SoftFailed => self.state_after(offer.signed.pdu(), &before),
+            _ => before.clone(),
+        };
+        let event = self
+            .new_event(&offer.signed, status, Some(before.group), Some(after.group))
+            .await?;
+        self.push(event, None, promoted);
+        Ok(())
+    }
+
+    /// Resolves the states after the forward extremities.
+    async fn resolve_extremities(
+        &mut self,
+        extremities: &[OwnedEventId],
+        newest: i64,
+    ) -> Result<Placed, SendError> {
+        let mut groups = vec![newest];
+        for id in extremities {
+            let after = self.event(id).await?.and_then(|event| event.state_after);
+            let after = after.ok_or(StoreError::corrupt("events", "state_after"))?;
+            if !groups.contains(&after) {
+                groups.push(after);
+            }
+        }
+        if let [only] = groups.as_slice() {
+            return self.state_of(*only).await;
+        }
+        let state = self.resolve_groups(&groups).await?;
+        Ok(self.placed(state))
+    }
+
+    /// A redaction removes its target if it is held and may be redacted; an event that was
+    /// redacted before it came loses its body now.
+    async fn apply_redactions(&mut self, pdu: &Pdu) -> Result<(), SendError> {
+        if let Some(target) = &pdu.redacts {
+            if let Some(target) = self.event(target).await?
+                && target.pdu.room_id == pdu.room_id
+                && self.redaction_applies(pdu, &target.pdu).await?
+            {
+                self.append
+                    .redactions
+                    .push((target.id().to_owned(), pdu.event_id.clone()));
+            }
+            return Ok(());
+        }
+        let earlier = self
+            .context
+            .store
+            .relations(&pdu.event_id, Some(super::chain::REDACTS), 10)
+            .await?;
+        for redaction in earlier {
+            if redaction.status == EventStatus::Accepted
+                && self.redaction_applies(&redaction.pdu, pdu).await?
+            {
+                let redaction = redaction.id().to_owned();
+                self.append
+                    .redactions
+                    .push((pdu.event_id.clone(), redaction));
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ids of a set, in a fixed order.
+pub(super) fn sorted(ids: HashSet<OwnedEventId>) -> Vec<OwnedEventId> {
+    let mut ids: Vec<_> = ids.into_iter().collect();
+    ids.sort();
+    ids
+}
+
+/// A state as the protocol crate takes it.
+pub(super) fn to_std(state: &RoomStateMap) -> HashMap<StateKey, OwnedEventId> {
+    state
+        .iter()
+        .map(|(place, id)| (place.clone(), id.clone()))
+        .collect()
+}

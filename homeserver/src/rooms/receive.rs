@@ -1,0 +1,238 @@
+//! A remote event: the specification's checks, in the specification's order.
+//!
+//! Invariant: an event is stored only if its format and signatures hold, and is judged only when
+//! its auth events are held; what is missing is asked for within [`Budget`], and then never again
+//! for this event. One bad event stops no other.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
+
+use std::sync::Arc;
+
+use passeur_protocol::{
+    json::JsonError,
+    reason::Reason,
+    server_acl::ServerAcl,
+    signed::{RawPdu, SignedPdu},
+};
+use ruma::{
+    OwnedEventId, RoomId, ServerName, events::StateEventType, room_version_rules::RoomVersionRules,
+};
+use serde_json::value::RawValue;
+
+use super::{Offer, Rooms, SendError, Snapshot, queue::Work};
+use crate::store::{EventStatus, LogKind, StoreError};
+
+/// Events that one event may make us fetch.
+const FETCHED_MAX: usize = 1_000;
+/// Requests to peers that one event may make.
+const REQUESTS_MAX: usize = 60;
+
+/// Why a peer's event was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// This server is not in the room.
+    #[error("this server is not in the room")]
+    UnknownRoom,
+    /// The room's access control list names the peer.
+    #[error("the server is not allowed in this room")]
+    Denied,
+    /// It is no JSON that an event may be.
+    #[error("malformed: {0}")]
+    Json(#[from] JsonError),
+    /// Its format or signatures are wrong; the check that failed.
+    #[error("dropped: {0}")]
+    Dropped(Reason),
+    /// It belongs to another room than the request says, or to none.
+    #[error("the event belongs to another room")]
+    OtherRoom,
+    /// The room's rules do not allow it.
+    #[error("rejected")]
+    Rejected,
+    /// What it refers to cannot be had now.
+    #[error("the events that it refers to cannot be had")]
+    Unplaced,
+    /// The database failed; it was logged.
+    #[error("storage")]
+    Storage,
+}
+
+impl From<StoreError> for ReceiveError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a room could not be read or written");
+        Self::Storage
+    }
+}
+
+impl From<SendError> for ReceiveError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Storage => Self::Storage,
+            SendError::UnknownRoom => Self::UnknownRoom,
+            SendError::Unplaced | SendError::Busy => Self::Unplaced,
+            _ => Self::Rejected,
+        }
+    }
+}
+
+/// What may still be asked of peers for the sake of one event.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// Events.
+    pub(super) events: usize,
+    /// Requests.
+    pub(super) requests: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            events: FETCHED_MAX,
+            requests: REQUESTS_MAX,
+        }
+    }
+}
+
+impl Budget {
+    /// Takes one request, if there is one left.
+    pub(super) fn request(&mut self) -> Result<(), ReceiveError> {
+        self.requests = self.requests.checked_sub(1).ok_or(ReceiveError::Unplaced)?;
+        Ok(())
+    }
+
+    /// Takes events, if there are so many left.
+    pub(super) fn take(&mut self, events: usize) -> Result<(), ReceiveError> {
+        self.events = self
+            .events
+            .checked_sub(events)
+            .ok_or(ReceiveError::Unplaced)?;
+        Ok(())
+    }
+}
+
+impl Rooms {
+    /// Takes one event that a peer sends for a room.
+    ///
+    /// # Errors
+    /// See [`ReceiveError`]; a soft-failed event is no error.
+    pub async fn receive(
+        self: &Arc<Self>,
+        origin: &ServerName,
+        room: &RoomId,
+        pdu: &RawValue,
+    ) -> Result<OwnedEventId, ReceiveError> {
+        let snapshot = self
+            .snapshot(room)
+            .await?
+            .ok_or(ReceiveError::UnknownRoom)?;
+        if snapshot.members.local_joined.is_empty() {
+            return Err(ReceiveError::UnknownRoom);
+        }
+        if !self.may_take_part(&snapshot, origin).await? {
+            return Err(ReceiveError::Denied);
+        }
+        let signed = self.verify(pdu, snapshot.rules).await?;
+        if signed.pdu().room_id != room {
+            return Err(ReceiveError::OtherRoom);
+        }
+        self.settle(
+            origin,
+            &snapshot,
+            signed,
+            LogKind::Event,
+            &mut Budget::default(),
+        )
+        .await
+    }
+
+    /// Whether the room's access control list lets a server take part.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn may_take_part(
+        &self,
+        snapshot: &Snapshot,
+        server: &ServerName,
+    ) -> Result<bool, StoreError> {
+        let acl = self
+            .state_event(snapshot, &StateEventType::RoomServerAcl, "")
+            .await?;
+        Ok(acl.is_none_or(|acl| ServerAcl::new(&acl.pdu.content).is_allowed(server)))
+    }
+
+    /// Checks 1 to 3: format, signatures, hash.
+    pub(super) async fn verify(
+        &self,
+        pdu: &RawValue,
+        rules: &RoomVersionRules,
+    ) -> Result<SignedPdu, ReceiveError> {
+        let well_formed = RawPdu::parse(pdu.get().as_bytes())?
+            .check_format(rules)
+            .map_err(ReceiveError::Dropped)?;
+        let required = well_formed
+            .required_keys(rules)
+            .map_err(ReceiveError::Dropped)?;
+        let keys = self
+            .context
+            .server_keys
+            .keys_for(&required.servers, required.valid_at)
+            .await?;
+        well_formed
+            .verify(&keys, rules)
+            .map_err(ReceiveError::Dropped)
+    }
+
+    /// Fetches what an event refers to, and offers it to the room.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        origin: &ServerName,
+        snapshot: &Snapshot,
+        signed: SignedPdu,
+        log: LogKind,
+        budget: &mut Budget,
+    ) -> Result<OwnedEventId, ReceiveError> {
+        let pdu = Arc::clone(signed.pdu());
+        if let Some(held) = self.context.store.event(&pdu.event_id).await? {
+            match held.status {
+                EventStatus::Rejected => return Err(ReceiveError::Rejected),
+                EventStatus::Accepted | EventStatus::SoftFailed => return Ok(pdu.event_id.clone()),
+                EventStatus::Outlier => {}
+            }
+        }
+        self.fetch_auth_events(origin, snapshot, &signed, budget)
+            .await?;
+        let mut missing = self.missing(&pdu.prev_events).await?;
+        if !missing.is_empty() {
+            self.fetch_missing(origin, snapshot, &pdu, budget).await?;
+            missing = self.missing(&pdu.prev_events).await?;
+        }
+        let state_before = if missing.is_empty() {
+            None
+        } else {
+            Some(
+                self.fetch_state(origin, snapshot, &pdu.event_id, budget)
+                    .await?,
+            )
+        };
+        let offer = Offer {
+            signed,
+            log,
+            state_before,
+            missing,
+        };
+        let work = Work::Offer(Arc::new(offer));
+        Ok(self.enqueue(pdu.room_id.clone(), work).await?)
+    }
+
+    /// Those of `ids` whose place in the graph is not known.
+    pub(super) async fn missing(
+        &self,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<OwnedEventId>, StoreError> {
+        let held = self.context.store.events(ids).await?;
+        let placed = |id: &OwnedEventId| {
+            held.iter()
+                .any(|event| event.id() == id && event.state_after.is_some())
+        };
+        Ok(ids.iter().filter(|id| !placed(id)).cloned().collect())
+    }
+}

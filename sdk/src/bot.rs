@@ -25,3 +25,6 @@ pub use command::{Command, Handler, IntoReply, Reply};
 pub use extract::{FromCommand, InRoom, Refusal, Rest, Sender, State, Words};
 pub use outbox::{Outbox, OutboxError, Post, Posted};
 pub use run::Bot;
+
+#[cfg(test)]
+mod tests;

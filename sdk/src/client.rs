@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, broadcast, watch};
 use crate::{
     base::{Membership, RoomState},
     clock::{Clock, Rng},
-    crypto::OlmMachine,
+    crypto::{CryptoError, OlmMachine},
     http::{ClientRequest, HttpClient, JSON_BYTES_MAX, REQUEST_TIMEOUT},
     room::Room,
     send_queue::SendQueue,
@@ -95,7 +95,7 @@ pub(crate) struct Inner {
     machine: Mutex<Option<OlmMachine>>,
     /// Held while the machine's requests are sent, so that each goes out once.
     pub(crate) outgoing: Mutex<()>,
-    rooms: RwLock<BTreeMap<OwnedRoomId, RoomState>>,
+    rooms: RwLock<BTreeMap<OwnedRoomId, Arc<RoomState>>>,
     /// Counts changes of `rooms`.
     rooms_changed: watch::Sender<u64>,
     events: broadcast::Sender<Arc<Event>>,
@@ -152,7 +152,7 @@ impl Client {
         let mut rooms = BTreeMap::new();
         for entry in self.inner.store.rooms().await? {
             let state = RoomState::decode(&entry).ok_or(ClientError::Decode)?;
-            rooms.insert(state.room_id.clone(), state);
+            rooms.insert(state.room_id.clone(), Arc::new(state));
         }
         *self
             .inner
@@ -199,19 +199,18 @@ impl Client {
     ) -> Result<R::IncomingResponse, ClientError> {
         let http = &self.inner.http;
         let token = self.token().await?;
-        match http
+        let refusal = match http
             .send(request.clone(), Some(&token), timeout, answer_bytes_max)
             .await
         {
-            Err(error) if error.unknown_token() == Some(true) => {
-                let token = self.renew(&token).await?;
-                let again = http
-                    .send(request, Some(&token), timeout, answer_bytes_max)
-                    .await;
-                again.map_err(|error| self.ended_by(error))
-            }
-            answer => answer.map_err(|error| self.ended_by(error)),
-        }
+            Err(error) if error.unknown_token().is_some() => error,
+            answer => return Ok(answer?),
+        };
+        let token = self.another_token(&token, refusal).await?;
+        let again = http
+            .send(request, Some(&token), timeout, answer_bytes_max)
+            .await;
+        again.map_err(|error| self.ended_by(error))
     }
 
     /// A fresh name for a message in the send queue.
@@ -276,7 +275,7 @@ impl Client {
         rooms.map(|room| self.room(&room.room_id)).collect()
     }
 
-    pub(crate) fn room_state(&self, room_id: &RoomId) -> Option<RoomState> {
+    pub(crate) fn room_state(&self, room_id: &RoomId) -> Option<Arc<RoomState>> {
         let rooms = self
             .inner
             .rooms
@@ -288,7 +287,7 @@ impl Client {
     /// Looks at all rooms at once.
     pub(crate) fn with_rooms<T>(
         &self,
-        look: impl FnOnce(&BTreeMap<OwnedRoomId, RoomState>) -> T,
+        look: impl FnOnce(&BTreeMap<OwnedRoomId, Arc<RoomState>>) -> T,
     ) -> T {
         look(
             &self
@@ -300,7 +299,7 @@ impl Client {
     }
 
     /// Takes over states that are on disk.
-    pub(crate) fn set_rooms(&self, states: Vec<RoomState>) {
+    pub(crate) fn set_rooms(&self, states: Vec<Arc<RoomState>>) {
         if states.is_empty() {
             return;
         }
@@ -351,9 +350,32 @@ impl Client {
     ///
     /// [`ClientError::Http`] with the server's errcode.
     pub async fn create_room(&self, new_room: NewRoom) -> Result<Room, ClientError> {
+        let encrypted = new_room.is_encrypted();
         let request: create_room::v3::Request = new_room.into_request()?;
         let answer = self.request(request).await?;
+        if encrypted {
+            self.remember_encrypted(&answer.room_id).await?;
+        }
         Ok(self.room(&answer.room_id))
+    }
+
+    /// A room that we made encrypted is, even if the server never says so.
+    async fn remember_encrypted(&self, room_id: &RoomId) -> Result<(), ClientError> {
+        let known = self.room_state(room_id);
+        let mut state = known.map_or_else(
+            || RoomState::new(room_id.to_owned()),
+            |state| (*state).clone(),
+        );
+        state.encryption.get_or_insert_default();
+        let kept = self.step(|machine, _| {
+            let (changes, ()) = machine.set_room_encrypted(room_id)?.into_parts();
+            let mut batch = Batch::from(changes);
+            batch.rooms.extend(state.encode());
+            Ok::<_, CryptoError>((batch, ()))
+        });
+        kept.await??;
+        self.set_rooms(vec![Arc::new(state)]);
+        Ok(())
     }
 
     /// Joins a room by ID or alias; `via` are servers that know it.

@@ -121,7 +121,7 @@ impl Room {
 
     /// What is known of the room; `None` before the first sync that tells of it.
     #[must_use]
-    pub fn state(&self) -> Option<RoomState> {
+    pub fn state(&self) -> Option<Arc<RoomState>> {
         self.client.room_state(&self.room_id)
     }
 
@@ -148,9 +148,13 @@ impl Room {
     /// Everybody who is or was asked to be in the room.
     #[must_use]
     pub fn members(&self) -> Vec<(OwnedUserId, Member)> {
-        self.state()
-            .map(|state| state.members.into_iter().collect())
-            .unwrap_or_default()
+        let Some(state) = self.state() else {
+            return Vec::new();
+        };
+        let members = state.members.iter();
+        members
+            .map(|(user, member)| (user.clone(), member.clone()))
+            .collect()
     }
 
     /// The room's events as they arrive, from now on.
@@ -399,7 +403,7 @@ impl Room {
     ///
     /// [`ClientError::Http`] with the server's errcode.
     pub async fn messages(&self, from: Option<String>, limit: u32) -> Result<Page, ClientError> {
-        let from = from.or_else(|| self.state()?.prev_batch);
+        let from = from.or_else(|| self.state()?.prev_batch.clone());
         let mut request = get_message_events::v3::Request::backward(self.room_id.clone());
         request.from = from;
         request.limit = UInt::from(limit.min(PAGE_EVENTS_MAX));

@@ -18,7 +18,7 @@ use ruma::{
 use tokio::sync::Notify;
 
 use crate::{
-    client::{Client, ClientError, Notification, SendUpdate, Stream, app_value, within},
+    client::{Blocked, Client, ClientError, Notification, SendUpdate, Stream, app_value, within},
     crypto::SecretBytes,
     expiry::ExpiryClass,
     store::{Batch, SendQueueItem},
@@ -40,8 +40,8 @@ pub const QUEUE_ITEMS_MAX: usize = 10_000;
 pub struct SendOptions {
     /// How long it lives; the room's policy decides if this is `None`, and shortens it in any case.
     pub expiry: Option<ExpiryClass>,
-    /// Whether it waits until the room is encrypted, if it is not. Messages into a room that is known to be encrypted wait in any
-    /// case.
+    /// Whether it waits until the room is encrypted, if it is not. A room that is known to be encrypted gets nothing in the clear
+    /// in any case.
     pub must_encrypt: bool,
     /// The message that this one changes or reacts to; its ID is put into `m.relates_to`.
     pub target: Option<Target>,
@@ -49,6 +49,8 @@ pub struct SendOptions {
     pub transaction_id: Option<OwnedTransactionId>,
     /// Whether the event ID is kept after sending, for a later [`Target::Queued`].
     pub keep_receipt: bool,
+    /// Messages whose kept event IDs are no longer needed.
+    pub forget_receipts: Vec<OwnedTransactionId>,
     /// Values to keep, as by [`Client::set_value`], in the transaction that queues the message.
     pub values: Vec<(String, Option<SecretBytes>)>,
 }
@@ -87,6 +89,8 @@ struct Lane {
     sending: bool,
     /// Rings when it is worth trying again.
     wake: Arc<Notify>,
+    /// Why it stands still, if the program was told so.
+    blocked: Option<Blocked>,
 }
 
 impl SendQueue {
@@ -180,8 +184,7 @@ impl Client {
             event_type: event_type.to_owned(),
             content,
             class: policy.class(options.expiry),
-            // Of a room that is not known yet nothing says that it may be sent to in the clear.
-            must_encrypt: options.must_encrypt || known.is_none_or(|state| state.is_encrypted()),
+            must_encrypt: options.must_encrypt || known.is_some_and(|state| state.is_encrypted()),
             target,
             keep_receipt: options.keep_receipt,
             wire: None,
@@ -216,7 +219,7 @@ impl Client {
     }
 
     /// A target whose event ID is known if it was sent already.
-    async fn resolve_target(&self, target: Target) -> Result<Target, ClientError> {
+    pub(crate) async fn resolve_target(&self, target: Target) -> Result<Target, ClientError> {
         let Target::Queued(transaction_id) = &target else {
             return Ok(target);
         };
@@ -301,6 +304,7 @@ impl Client {
         let queue = &self.inner.queue;
         if let Some(lane) = queue.state().rooms.get_mut(room_id) {
             lane.waiting.retain(|waiting| waiting.id != id);
+            lane.blocked = None;
         }
         queue.left.notify_waiters();
     }

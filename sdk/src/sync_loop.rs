@@ -130,14 +130,16 @@ impl Client {
     async fn sync_until(&self, mut stopped: watch::Receiver<bool>) -> LoopState {
         let mut attempt = 0;
         let mut socket_refused = false;
+        let mut discovered = false;
         while !*stopped.borrow() {
-            let outcome = if attempt > 0 || self.inner.http.supported().features.is_empty() {
-                // A server that was away may have come back as another version.
-                self.discover().await
-            } else {
+            // A server that was away may have come back as another version.
+            let asked = if discovered {
                 Ok(())
+            } else {
+                self.discover().await
             };
-            let outcome = match outcome {
+            discovered = asked.is_ok();
+            let outcome = match asked {
                 Ok(()) if !socket_refused && self.socket_offered() => {
                     let outcome = self.sync_by_socket(&mut stopped).await;
                     socket_refused = matches!(&outcome, Err(error) if socket::is_refusal(error));
@@ -156,6 +158,7 @@ impl Client {
                     tracing::debug!(%error, attempt, "sync failed");
                     self.rest(&error, attempt, &mut stopped).await;
                     attempt += 1;
+                    discovered = false;
                 }
             }
         }

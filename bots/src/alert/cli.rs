@@ -3,7 +3,7 @@
 //! Exit codes: 0 done; 2 wrong usage or configuration; 3 it could not start; 4 the session was ended by the server.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -194,6 +194,7 @@ fn log(config: &LogConfig) {
     let filter = format!("off,passeur_sdk={level},passeur_bots={level},passeur_alert={level}");
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     // An error means that somebody has set up logging before us.
     let _ = if config.json {

@@ -3,7 +3,7 @@
 //! Invariant: [`RoomState::encryption`] never goes back to `None`, whatever a server says
 //! (<https://spec.matrix.org/v1.19/client-server-api/#handling-an-mroomencryption-state-event>).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,15 @@ use crate::{crypto::SecretBytes, store::RoomEntry};
 
 /// The most bytes kept of a name or a display name.
 const NAME_BYTES_MAX: usize = 1024;
+
+/// The types of state that are kept.
+const TYPES: [&str; 5] = [
+    "m.room.encryption",
+    EXPIRY_POLICY_TYPE,
+    "m.room.name",
+    "m.room.history_visibility",
+    "m.room.member",
+];
 
 /// How somebody stands to a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,12 +146,21 @@ impl RoomState {
         self.encryption.is_some()
     }
 
-    /// Takes in an event if it is a state event, full or stripped; tells whether it changed anything.
-    pub fn apply(&mut self, event: &RawValue, own_user: &UserId) -> bool {
+    /// Takes in an event if it is a state event, full or stripped, that matters here; tells whether it changed anything. The room
+    /// is copied only then: most events are messages, and a room can have many members.
+    pub fn apply(room: &mut Arc<Self>, event: &RawValue, own_user: &UserId) -> bool {
         let Ok(event) = serde_json::from_str::<StateEvent>(event.get()) else {
             return false;
         };
-        let before = self.clone();
+        if !TYPES.contains(&event.kind.as_str()) {
+            return false;
+        }
+        let before = room.clone();
+        Arc::make_mut(room).take(event, own_user);
+        *room != before
+    }
+
+    fn take(&mut self, event: StateEvent, own_user: &UserId) {
         match (event.kind.as_str(), event.state_key.as_str()) {
             ("m.room.encryption", "") => self.apply_encryption(&event.content),
             (EXPIRY_POLICY_TYPE, "") => {
@@ -162,7 +180,6 @@ impl RoomState {
             ("m.room.member", user) => self.apply_member(user, &event.content, own_user),
             _ => {}
         }
-        *self != before
     }
 
     fn apply_encryption(&mut self, content: &Value) {
@@ -194,13 +211,17 @@ impl RoomState {
         );
     }
 
-    /// Members whose devices get keys: who has joined, and who is invited and may read on from now.
+    /// Members whose devices get keys: who has joined, and who is invited, unless history is only for those who had joined.
     pub fn recipients(&self) -> impl Iterator<Item = &OwnedUserId> {
-        self.members
-            .iter()
-            .filter(|(_, member)| {
-                matches!(member.membership, Membership::Join | Membership::Invite)
-            })
+        let invited_too = self.history_visibility.as_deref() != Some("joined");
+        let gets_keys = move |membership| match membership {
+            Membership::Join => true,
+            Membership::Invite => invited_too,
+            Membership::Knock | Membership::Leave | Membership::Ban => false,
+        };
+        let members = self.members.iter();
+        members
+            .filter(move |(_, member)| gets_keys(member.membership))
             .map(|(user, _)| user)
     }
 
@@ -228,14 +249,14 @@ mod tests {
 
     use super::*;
 
-    fn apply(room: &mut RoomState, kind: &str, key: &str, content: Value) -> bool {
+    fn apply(room: &mut Arc<RoomState>, kind: &str, key: &str, content: Value) -> bool {
         let event = json!({"type": kind, "state_key": key, "sender": "@x:y", "content": content});
         let raw = serde_json::value::to_raw_value(&event).unwrap();
-        room.apply(&raw, &owned_user_id!("@alice:one"))
+        RoomState::apply(room, &raw, &owned_user_id!("@alice:one"))
     }
 
-    fn room() -> RoomState {
-        RoomState::new(owned_room_id!("!r:one"))
+    fn room() -> Arc<RoomState> {
+        Arc::new(RoomState::new(owned_room_id!("!r:one")))
     }
 
     #[test]
@@ -313,6 +334,9 @@ mod tests {
         let recipients: Vec<_> = room.recipients().map(|user| user.as_str()).collect();
         assert_eq!(recipients, ["@alice:one", "@bob:two"]);
         assert_eq!(room.joined().count(), 1);
+        let joined_only = json!({"history_visibility": "joined"});
+        apply(&mut room, "m.room.history_visibility", "", joined_only);
+        assert_eq!(room.recipients().count(), 1);
     }
 
     #[test]
@@ -339,7 +363,11 @@ mod tests {
         let mut room = room();
         for event in [r#"{"type":"m.room.encryption","content":{}}"#, "7", "{}"] {
             let raw = RawValue::from_string(event.to_owned()).unwrap();
-            assert!(!room.apply(&raw, &owned_user_id!("@alice:one")));
+            assert!(!RoomState::apply(
+                &mut room,
+                &raw,
+                &owned_user_id!("@alice:one")
+            ));
         }
     }
 }

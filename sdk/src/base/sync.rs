@@ -3,7 +3,7 @@
 //! Invariant: the digest is a function of what was known and of the response; committing it together with `next_batch` and
 //! then starting again from there loses nothing and shows nothing twice.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::{
     OwnedRoomId, UserId,
@@ -19,7 +19,7 @@ use super::room_state::{Membership, RoomState};
 #[derive(Debug, Default)]
 pub(crate) struct SyncDigest {
     /// Rooms of which something changed, as they are now.
-    pub(crate) rooms: Vec<RoomState>,
+    pub(crate) rooms: Vec<Arc<RoomState>>,
     /// Timeline events, in the server's order within each room.
     pub(crate) timeline: Vec<TimelineItem>,
     /// Typing notices and receipts, as they came.
@@ -37,7 +37,7 @@ pub(crate) struct TimelineItem {
 
 /// Takes a response's rooms apart.
 pub(crate) fn digest(
-    known: &BTreeMap<OwnedRoomId, RoomState>,
+    known: &BTreeMap<OwnedRoomId, Arc<RoomState>>,
     own_user: &UserId,
     rooms: Rooms,
 ) -> SyncDigest {
@@ -46,7 +46,7 @@ pub(crate) fn digest(
         known
             .get(room_id)
             .cloned()
-            .unwrap_or_else(|| RoomState::new(room_id.clone()))
+            .unwrap_or_else(|| Arc::new(RoomState::new(room_id.clone())))
     };
     for (room_id, joined) in rooms.join {
         let state = apply_joined(begin(&room_id), joined, own_user, &mut digest);
@@ -64,19 +64,19 @@ pub(crate) fn digest(
 }
 
 impl SyncDigest {
-    fn keep(&mut self, known: &BTreeMap<OwnedRoomId, RoomState>, state: RoomState) {
+    fn keep(&mut self, known: &BTreeMap<OwnedRoomId, Arc<RoomState>>, state: Arc<RoomState>) {
         if known.get(&state.room_id) != Some(&state) {
             self.rooms.push(state);
         }
     }
 
-    fn take_timeline(&mut self, state: &mut RoomState, timeline: Timeline, own_user: &UserId) {
+    fn take_timeline(&mut self, state: &mut Arc<RoomState>, timeline: Timeline, own_user: &UserId) {
         if timeline.limited || state.prev_batch.is_none() {
-            state.prev_batch = timeline.prev_batch;
+            Arc::make_mut(state).prev_batch = timeline.prev_batch;
         }
         for event in timeline.events {
             let event = event.into_json();
-            state.apply(&event, own_user);
+            RoomState::apply(state, &event, own_user);
             self.timeline.push(TimelineItem {
                 room_id: state.room_id.clone(),
                 event,
@@ -86,12 +86,12 @@ impl SyncDigest {
 }
 
 fn apply_joined(
-    mut state: RoomState,
+    mut state: Arc<RoomState>,
     joined: JoinedRoom,
     own_user: &UserId,
     digest: &mut SyncDigest,
-) -> RoomState {
-    state.membership = Membership::Join;
+) -> Arc<RoomState> {
+    set_membership(&mut state, Membership::Join);
     apply_state(&mut state, &joined.state, own_user);
     digest.take_timeline(&mut state, joined.timeline, own_user);
     let ephemeral = joined.ephemeral.events.into_iter();
@@ -102,37 +102,48 @@ fn apply_joined(
     state
 }
 
-fn apply_invited(mut state: RoomState, invited: &InvitedRoom, own_user: &UserId) -> RoomState {
-    state.membership = Membership::Invite;
+fn apply_invited(
+    mut state: Arc<RoomState>,
+    invited: &InvitedRoom,
+    own_user: &UserId,
+) -> Arc<RoomState> {
+    set_membership(&mut state, Membership::Invite);
     for event in &invited.invite_state.events {
-        state.apply(event.json(), own_user);
+        RoomState::apply(&mut state, event.json(), own_user);
     }
     state
 }
 
 fn apply_left(
-    mut state: RoomState,
+    mut state: Arc<RoomState>,
     left: LeftRoom,
     own_user: &UserId,
     digest: &mut SyncDigest,
-) -> RoomState {
-    state.membership = Membership::Leave;
+) -> Arc<RoomState> {
+    set_membership(&mut state, Membership::Leave);
     apply_state(&mut state, &left.state, own_user);
     digest.take_timeline(&mut state, left.timeline, own_user);
     if state.membership == Membership::Join {
         // The server says that we left; a stale membership event among the rest does not undo it.
-        state.membership = Membership::Leave;
+        set_membership(&mut state, Membership::Leave);
     }
     state
 }
 
-fn apply_state(state: &mut RoomState, events: &State, own_user: &UserId) {
+/// Copies the room only if something changes.
+fn set_membership(state: &mut Arc<RoomState>, membership: Membership) {
+    if state.membership != membership {
+        Arc::make_mut(state).membership = membership;
+    }
+}
+
+fn apply_state(state: &mut Arc<RoomState>, events: &State, own_user: &UserId) {
     let events = match events {
         State::Before(events) | State::After(events) => &events.events,
         _ => return,
     };
     for event in events {
-        state.apply(event.json(), own_user);
+        RoomState::apply(state, event.json(), own_user);
     }
 }
 
@@ -147,7 +158,10 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn check(known: &BTreeMap<OwnedRoomId, RoomState>, value: serde_json::Value) -> SyncDigest {
+    fn check(
+        known: &BTreeMap<OwnedRoomId, Arc<RoomState>>,
+        value: serde_json::Value,
+    ) -> SyncDigest {
         digest(known, user_id!("@alice:one"), rooms(value))
     }
 
@@ -192,7 +206,7 @@ mod tests {
         let mut room = RoomState::new(owned_room_id!("!r:one"));
         room.membership = Membership::Join;
         room.encryption = Some(Default::default());
-        let known = BTreeMap::from([(room.room_id.clone(), room)]);
+        let known = BTreeMap::from([(room.room_id.clone(), Arc::new(room))]);
         let digest = check(
             &known,
             json!({"leave": {"!r:one": {"timeline": {"events": []}}}}),
@@ -206,7 +220,7 @@ mod tests {
         let mut room = RoomState::new(owned_room_id!("!r:one"));
         room.membership = Membership::Join;
         room.prev_batch = Some("p".to_owned());
-        let known = BTreeMap::from([(room.room_id.clone(), room)]);
+        let known = BTreeMap::from([(room.room_id.clone(), Arc::new(room))]);
         let message = json!({"type": "m.room.message", "content": {}});
         let digest = check(
             &known,

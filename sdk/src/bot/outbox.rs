@@ -136,18 +136,19 @@ impl Outbox {
         let now_ms = self.room.client().now_ms();
         let mut entries = self.entries.lock().await;
         let mut next = entries.clone();
-        next.0.retain(|_, entry| !entry.is_dead(now_ms));
+        let mut forgotten = next.forget_dead(now_ms);
         let key = hex(key.as_bytes());
         let digest = hex(&serde_json::to_vec(&post.content).map_err(|_| ClientError::Encode)?);
-        let earlier = next.0.get(&key).filter(|entry| !entry.last).cloned();
-        if earlier
-            .as_ref()
-            .is_some_and(|entry| entry.digest == digest && entry.last == post.last)
-        {
+        let known = next.0.get(&key);
+        if known.is_some_and(|entry| entry.digest == digest && entry.last == post.last) {
             return Ok(Posted::Unchanged);
         }
-        if earlier.is_none() && next.0.len() >= KEYS_MAX && !next.forget_oldest_closed() {
-            return Err(OutboxError::Full);
+        let earlier = match known.filter(|entry| !entry.last).cloned() {
+            Some(entry) if self.can_be_changed(&entry).await? => Some(entry),
+            _ => None,
+        };
+        if known.is_none() && next.0.len() >= KEYS_MAX {
+            forgotten.push(next.forget_oldest_closed().ok_or(OutboxError::Full)?);
         }
         let transaction_id = self.room.client().new_transaction_id();
         let entry = Entry {
@@ -174,6 +175,7 @@ impl Outbox {
                 .map(|entry| Target::Queued(entry.transaction_id)),
             transaction_id: Some(transaction_id),
             keep_receipt: earlier.is_none(),
+            forget_receipts: forgotten,
             values: vec![(self.value.clone(), Some(SecretBytes::new(kept)))],
         };
         let content = if earlier.is_some() {
@@ -191,14 +193,35 @@ impl Outbox {
     }
 }
 
+impl Outbox {
+    /// Whether the message is in the queue or with the server; one that the server refused is neither.
+    async fn can_be_changed(&self, entry: &Entry) -> Result<bool, ClientError> {
+        let target = Target::Queued(entry.transaction_id.clone());
+        match self.room.client().resolve_target(target).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::UnknownTarget) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Entries {
+    /// Forgets what has expired.
+    fn forget_dead(&mut self, now_ms: u64) -> Vec<OwnedTransactionId> {
+        let dead: Vec<_> = self
+            .0
+            .extract_if(.., |_, entry| entry.is_dead(now_ms))
+            .map(|(_, entry)| entry.transaction_id)
+            .collect();
+        dead
+    }
+
     /// Makes room by forgetting a key about which nothing more comes.
-    fn forget_oldest_closed(&mut self) -> bool {
+    fn forget_oldest_closed(&mut self) -> Option<OwnedTransactionId> {
         let closed = self.0.iter().filter(|(_, entry)| entry.last);
-        let oldest = closed
-            .min_by_key(|(_, entry)| entry.dead_at_ms)
-            .map(|(key, _)| key.clone());
-        oldest.and_then(|key| self.0.remove(&key)).is_some()
+        let oldest = closed.min_by_key(|(_, entry)| entry.dead_at_ms);
+        let key = oldest.map(|(key, _)| key.clone())?;
+        self.0.remove(&key).map(|entry| entry.transaction_id)
     }
 }
 

@@ -126,7 +126,7 @@ impl Bot {
         }
     }
 
-    async fn obey(&self, event: &Event, states: &super::command::States) {
+    pub(super) async fn obey(&self, event: &Event, states: &super::command::States) {
         let ours = self.rooms.is_empty() || self.rooms.contains(&event.room_id);
         let allowed = self.operators.is_empty() || self.operators.contains(&event.sender);
         let own = self
@@ -167,6 +167,11 @@ impl Bot {
         {
             tracing::warn!(%error, "a reply could not be queued");
         }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
     }
 
     fn help(&self) -> String {

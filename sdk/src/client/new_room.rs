@@ -81,6 +81,10 @@ impl NewRoom {
         self
     }
 
+    pub(super) const fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
     pub(super) fn into_request(self) -> Result<Request, ClientError> {
         let mut request = Request::new();
         request.name = self.name;

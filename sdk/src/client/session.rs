@@ -233,6 +233,23 @@ impl Client {
         Ok(token)
     }
 
+    /// A token to try instead of one that the server refused.
+    pub(crate) async fn another_token(
+        &self,
+        refused: &str,
+        refusal: HttpError,
+    ) -> Result<String, ClientError> {
+        // Renewed while the request was under way: a server may end a token's life as soon as its successor is used.
+        let current = self.session()?.access_token;
+        if current != refused {
+            return Ok(current);
+        }
+        match refusal.unknown_token() {
+            Some(true) => self.renew(refused).await,
+            _ => Err(self.ended_by(refusal)),
+        }
+    }
+
     /// What a refused token means: told to whoever listens, and turned into its error.
     pub(crate) fn ended_by(&self, error: HttpError) -> ClientError {
         match error.unknown_token() {

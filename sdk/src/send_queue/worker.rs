@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::{Target, Waiting, deliver::Obstacle, message::receipt_value};
 use crate::{
-    client::{Client, ClientError, Inner, Notification, SendUpdate, within},
+    client::{Blocked, Client, ClientError, Inner, Notification, SendUpdate, within},
     crypto::SecretBytes,
     store::Batch,
 };
@@ -87,8 +87,7 @@ impl Client {
             }
             Err(Obstacle::Blocked(reason)) => {
                 self.not_sending(room_id);
-                let room_id = room_id.to_owned();
-                self.notify(Notification::Send(SendUpdate::Blocked { room_id, reason }));
+                self.tell_blocked(room_id, reason);
                 return Next::Sleep(BLOCKED_PAUSE);
             }
         };
@@ -100,6 +99,18 @@ impl Client {
                 tracing::warn!(%error, "the queue could not be written");
                 Next::Sleep(self.pause(attempt))
             }
+        }
+    }
+
+    /// Tells why the room stands still, once for each reason.
+    fn tell_blocked(&self, room_id: &RoomId, reason: Blocked) {
+        let news = match self.inner.queue.state().rooms.get_mut(room_id) {
+            Some(lane) => lane.blocked.replace(reason.clone()).as_ref() != Some(&reason),
+            None => false,
+        };
+        if news {
+            let room_id = room_id.to_owned();
+            self.notify(Notification::Send(SendUpdate::Blocked { room_id, reason }));
         }
     }
 

@@ -109,7 +109,11 @@ fn take_in(
         events.push(event);
     }
     let mut batch = Batch::from(changes).set(SYNC_TOKEN_VALUE, next_batch);
-    batch.rooms = digest.rooms.iter().filter_map(RoomState::encode).collect();
+    batch.rooms = digest
+        .rooms
+        .iter()
+        .filter_map(|room| room.encode())
+        .collect();
     batch.inbox_put = newly.iter().filter_map(WaitingEvent::encode).collect();
     batch.inbox_delete.clone_from(&no_longer);
     Ok((

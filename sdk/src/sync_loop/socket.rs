@@ -181,12 +181,13 @@ impl Client {
     ) -> Result<(), ClientError> {
         let token = self.token().await?;
         let path = socket_path(self.sync_token().await?)?;
-        let socket = match self.inner.http.open_socket(&path, &token).await {
-            Err(error) if error.unknown_token() == Some(true) => {
-                self.renew(&token).await?;
-                return Ok(());
+        let (socket, token) = match self.inner.http.open_socket(&path, &token).await {
+            Err(error) if error.unknown_token().is_some() => {
+                let token = self.another_token(&token, error).await?;
+                let again = self.inner.http.open_socket(&path, &token).await;
+                (again.map_err(|error| self.ended_by(error))?, token)
             }
-            opened => opened.map_err(|error| self.ended_by(error))?,
+            opened => (opened?, token),
         };
         let (sender, mut sends) = mpsc::channel(SENDS_MAX);
         *self.inner.socket.lock() = Some(sender);

@@ -1,0 +1,272 @@
+//! Bots against a small server: whom they obey, and what their outbox sends.
+
+use std::sync::Arc;
+
+use ruma::{owned_event_id, owned_user_id, serde::JsonObject};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    Client, Encrypted, Event, EventContent, Protection, Room,
+    clock::ManualClock,
+    crypto::{PlaintextVerdict, Relation, Trust},
+    expiry::ExpiryClass,
+    fake_server::{FakeServer, PATIENCE, joined, room},
+    store::MemoryStore,
+};
+
+/// Alice's client, in a room that is not encrypted, so that the tests can read what is sent.
+async fn alice(server: &FakeServer, store: &Arc<MemoryStore>, clock: &ManualClock) -> Client {
+    let builder = Client::builder()
+        .homeserver(&server.url)
+        .clock(Arc::new(clock.clone()));
+    let client = builder.store_with(store.clone()).build().await.unwrap();
+    if !client.restore().await.unwrap() {
+        client.login_password("alice", "secret").await.unwrap();
+    }
+    client
+}
+
+fn object(value: Value) -> JsonObject {
+    serde_json::from_value(value).unwrap()
+}
+
+fn post(body: &str, last: bool) -> Post {
+    let content = object(json!({"msgtype": "m.text", "body": body}));
+    Post {
+        content,
+        expiry: Some(ExpiryClass::Hour1),
+        last,
+    }
+}
+
+/// What waits in the queue, oldest first: the plaintext content of each message.
+async fn queued(client: &Client) -> Vec<JsonObject> {
+    let items = client.inner.store.send_queue().await.unwrap();
+    let read = |item: &crate::store::SendQueueItem| {
+        let body: Value = serde_json::from_slice(item.body.expose()).unwrap();
+        object(body["content"].clone())
+    };
+    items.iter().map(read).collect()
+}
+
+#[tokio::test]
+async fn a_key_is_one_message_and_its_edits() {
+    let server = FakeServer::start().await;
+    let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::at(1_000_000));
+    let client = alice(&server, &store, &clock).await;
+    let outbox = Outbox::open(client.room(&room("a")), "test").await.unwrap();
+    assert_eq!(
+        outbox.put("disk", post("full", false)).await.unwrap(),
+        Posted::New
+    );
+    assert_eq!(
+        outbox.put("disk", post("full", false)).await.unwrap(),
+        Posted::Unchanged
+    );
+    assert_eq!(
+        outbox.put("disk", post("fuller", false)).await.unwrap(),
+        Posted::Edit
+    );
+    assert_eq!(
+        outbox.put("cpu", post("hot", false)).await.unwrap(),
+        Posted::New
+    );
+    assert_eq!(outbox.open_keys().await, 2);
+    drop((outbox, client));
+    // Another process goes on where this one was left.
+    let client = alice(&server, &store, &clock).await;
+    let outbox = Outbox::open(client.room(&room("a")), "test").await.unwrap();
+    assert_eq!(
+        outbox.put("disk", post("good again", true)).await.unwrap(),
+        Posted::Edit
+    );
+    assert_eq!(
+        outbox.put("disk", post("good again", true)).await.unwrap(),
+        Posted::Unchanged
+    );
+    assert_eq!(
+        outbox.put("disk", post("full", false)).await.unwrap(),
+        Posted::New
+    );
+    let queued = queued(&client).await;
+    let bodies: Vec<_> = queued
+        .iter()
+        .map(|content| content["body"].as_str().unwrap())
+        .collect();
+    assert_eq!(bodies, ["full", "* fuller", "hot", "* good again", "full"]);
+    assert_eq!(queued[1]["m.new_content"]["body"], "fuller");
+    assert_eq!(queued[1]["m.relates_to"]["rel_type"], "m.replace");
+}
+
+#[tokio::test]
+async fn an_expired_message_is_not_edited() {
+    let server = FakeServer::start().await;
+    let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::at(1_000_000));
+    let client = alice(&server, &store, &clock).await;
+    let outbox = Outbox::open(client.room(&room("a")), "test").await.unwrap();
+    outbox.put("disk", post("full", false)).await.unwrap();
+    clock.advance(ExpiryClass::Hour1.as_ms() - 1);
+    assert_eq!(
+        outbox.put("disk", post("fuller", false)).await.unwrap(),
+        Posted::Edit
+    );
+    clock.advance(1);
+    assert_eq!(outbox.open_keys().await, 0);
+    assert_eq!(
+        outbox.put("disk", post("fuller", false)).await.unwrap(),
+        Posted::New
+    );
+}
+
+#[tokio::test]
+async fn a_message_that_was_refused_is_not_edited() {
+    let server = FakeServer::start().await;
+    let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::at(1_000_000));
+    let client = alice(&server, &store, &clock).await;
+    let outbox = Outbox::open(client.room(&room("a")), "test").await.unwrap();
+    outbox.put("disk", post("full", false)).await.unwrap();
+    let name = client.inner.store.send_queue().await.unwrap()[0]
+        .txn_id
+        .clone();
+    while !client.cancel(&name).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        outbox.put("disk", post("fuller", false)).await.unwrap(),
+        Posted::New
+    );
+}
+
+fn said(room: &Room, body: &str, protection: Protection) -> Event {
+    Event {
+        room_id: room.id().to_owned(),
+        event_id: owned_event_id!("$said"),
+        sender: owned_user_id!("@bob:two"),
+        origin_server_ts_ms: 1,
+        event_type: "m.room.message".to_owned(),
+        state_key: None,
+        protection,
+        transaction_id: None,
+        content: EventContent::new(object(json!({"msgtype": "m.text", "body": body}))),
+    }
+}
+
+fn from_device(trust: Trust) -> Protection {
+    let relation = Relation::None;
+    Protection::Encrypted(Encrypted {
+        trust,
+        device: None,
+        relation,
+        expiry: None,
+    })
+}
+
+/// How many replies the bot queues when it hears this.
+async fn replies(bot: &Bot, event: &Event) -> Vec<JsonObject> {
+    let client = bot.client();
+    let before = queued(client).await.len();
+    bot.obey(event, &Arc::default()).await;
+    queued(client).await.split_off(before)
+}
+
+async fn greet(Sender(who): Sender, Words(words): Words) -> String {
+    format!("{who} said {}", words.join("+"))
+}
+
+async fn echo(Rest(rest): Rest) -> String {
+    rest
+}
+
+async fn with_state(State(number): State<u32>) -> String {
+    number.to_string()
+}
+
+#[tokio::test]
+async fn commands_get_their_arguments_and_are_answered() {
+    let server = FakeServer::start().await;
+    let client = alice(&server, &Arc::new(MemoryStore::new()), &ManualClock::at(1)).await;
+    let room = client.room(&room("a"));
+    let bot = Bot::new(client)
+        .command("greet", "greets", greet)
+        .command("echo", "repeats", echo)
+        .command("state", "has none", with_state);
+    for (said_text, answer) in [
+        ("!greet a  b", "@bob:two said a+b"),
+        ("!echo a  b", "a  b"),
+        ("!echo", "echo needs something to work on."),
+        ("!state", "This bot is not set up for that."),
+        ("!help", "!echo: repeats\n!greet: greets\n!state: has none"),
+    ] {
+        let replies = replies(&bot, &said(&room, said_text, from_device(Trust::FirstUse))).await;
+        assert_eq!(replies.len(), 1, "{said_text}");
+        assert_eq!(replies[0]["body"], answer);
+        assert_eq!(replies[0]["msgtype"], "m.notice");
+    }
+}
+
+#[tokio::test]
+async fn only_authentic_commands_are_obeyed() {
+    let server = FakeServer::start().await;
+    let client = alice(&server, &Arc::new(MemoryStore::new()), &ManualClock::at(1)).await;
+    let room = client.room(&room("a"));
+    let bot = Bot::new(client.clone()).command("echo", "repeats", echo);
+    for protection in [
+        Protection::Clear(PlaintextVerdict::Fine),
+        Protection::Clear(PlaintextVerdict::Unencrypted),
+        Protection::Gone,
+        from_device(Trust::Unsigned),
+        from_device(Trust::UnknownDevice),
+        from_device(Trust::IdentityChanged),
+    ] {
+        assert!(
+            replies(&bot, &said(&room, "!echo x", protection.clone()))
+                .await
+                .is_empty()
+        );
+    }
+    let unknown = said(&room, "!unheard", from_device(Trust::Verified));
+    assert!(replies(&bot, &unknown).await.is_empty());
+    let strict = Bot::new(client).operators(vec![owned_user_id!("@carol:two")]);
+    let strict = strict.command("echo", "repeats", echo);
+    let authentic = said(&room, "!echo x", from_device(Trust::Verified));
+    assert!(replies(&strict, &authentic).await.is_empty());
+    assert_eq!(replies(&bot, &authentic).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_reply_never_leaves_in_the_clear() {
+    let server = FakeServer::start().await;
+    let client = alice(&server, &Arc::new(MemoryStore::new()), &ManualClock::at(1)).await;
+    server.push_sync(joined(&room("a"), false));
+    client.sync_once(PATIENCE).await.unwrap();
+    let mut notifications = client.notifications();
+    let room = client.room(&room("a"));
+    let bot = Bot::new(client).command("echo", "repeats", echo);
+    let authentic = said(&room, "!echo x", from_device(Trust::Verified));
+    assert_eq!(replies(&bot, &authentic).await.len(), 1);
+    let blocked = notifications.wait_for(PATIENCE, |notification| match notification {
+        crate::Notification::Send(crate::SendUpdate::Blocked { reason, .. }) => {
+            Some(reason.clone())
+        }
+        _ => None,
+    });
+    assert_eq!(blocked.await, Some(crate::Blocked::NotEncrypted));
+    assert!(server.lock().tried.is_empty());
+}
+
+#[tokio::test]
+async fn a_bot_ends_when_it_is_told() {
+    let server = FakeServer::start().await;
+    let client = alice(&server, &Arc::new(MemoryStore::new()), &ManualClock::at(1)).await;
+    let (end, told) = tokio::sync::oneshot::channel::<()>();
+    let bot = Bot::new(client).command("echo", "repeats", echo);
+    let running = tokio::spawn(bot.run(async {
+        let _ = told.await;
+    }));
+    server
+        .wait_for(|shared| (!shared.since.is_empty()).then_some(()))
+        .await;
+    end.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}

@@ -61,6 +61,7 @@ mod tests;
 mod to_device;
 mod users;
 
+pub(crate) use self::secret::to_json;
 pub use self::{
     attachment::{
         ATTACHMENT_BYTES_MAX, AttachmentError, EncryptedAttachment, decrypt_attachment,

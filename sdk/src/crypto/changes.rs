@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{error::CryptoError, secret::SecretBytes};
+use super::{
+    error::CryptoError,
+    secret::{SecretBytes, to_json},
+};
 
 /// Which kind of thing a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,9 +134,8 @@ impl Changes {
         key: &str,
         value: &T,
     ) -> Result<(), CryptoError> {
-        let bytes = serde_json::to_vec(value).map_err(|_| CryptoError::Encode { table })?;
-        self.records
-            .insert((table, key.to_owned()), Some(SecretBytes::new(bytes)));
+        let bytes = to_json(value).map_err(|_| CryptoError::Encode { table })?;
+        self.records.insert((table, key.to_owned()), Some(bytes));
         Ok(())
     }
 

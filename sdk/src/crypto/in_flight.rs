@@ -58,7 +58,12 @@ impl OlmMachine {
         while let Some(query) = self.next_query(now_ms) {
             requests.push(query);
         }
-        let wedged = std::mem::take(&mut self.wedged).into_iter().collect();
+        let wedged = self
+            .wedged
+            .iter()
+            .filter(|name| !self.claimed(name))
+            .cloned();
+        let wedged = wedged.collect();
         requests.extend(self.claim(wedged));
         requests.extend(self.due_to_device());
         Ok(requests)
@@ -89,6 +94,12 @@ impl OlmMachine {
     fn queried(&self, user_id: &UserId) -> bool {
         self.in_flight.values().any(
             |request| matches!(request, InFlight::KeysQuery(users) if users.contains_key(user_id)),
+        )
+    }
+
+    fn claimed(&self, name: &(OwnedUserId, OwnedDeviceId)) -> bool {
+        self.in_flight.values().any(
+            |request| matches!(request, InFlight::KeysClaim(devices) if devices.contains(name)),
         )
     }
 

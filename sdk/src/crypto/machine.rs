@@ -246,7 +246,7 @@ impl OlmMachine {
         self.rooms.get(room_id).is_some_and(|room| room.encrypted)
     }
 
-    /// What to do with a room event that came in the clear: a server can write one in anyone's name, and an edit, a reaction or a
+    /// What to do with a message-like room event that came in the clear (state events always do): a server can write one in anyone's name, and an edit, a reaction or a
     /// poll answer in the clear would change what an encrypted event says.
     pub fn judge_plaintext(
         &self,

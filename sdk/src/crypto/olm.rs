@@ -22,6 +22,7 @@ use super::{
     changes::Table,
     error::CryptoError,
     machine::OlmMachine,
+    secret::{SecretBytes, to_json},
     signing::{into_raw, is_signed_by},
     users::DeviceRecord,
 };
@@ -48,6 +49,24 @@ pub(super) struct OlmEntry {
     pub(super) session: Session,
     /// When it last decrypted a message; until then, when it was made.
     pub(super) used_ms: u64,
+}
+
+/// The plaintext of an Olm message.
+#[derive(Serialize)]
+struct OlmPlaintext<'a> {
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    content: &'a JsonObject,
+    sender: &'a UserId,
+    recipient: &'a UserId,
+    recipient_keys: SigningKey<'a>,
+    keys: SigningKey<'a>,
+    sender_device_keys: JsonObject,
+}
+
+#[derive(Serialize)]
+struct SigningKey<'a> {
+    ed25519: &'a str,
 }
 
 impl PeerSessions {
@@ -122,6 +141,7 @@ impl OlmMachine {
                 _ => false,
             };
             let name = (user_id.clone(), device_id.clone());
+            self.wedged.remove(&name);
             if made {
                 self.claims_failed.remove(&name);
             } else {
@@ -197,7 +217,7 @@ impl OlmMachine {
         else {
             return Ok(None);
         };
-        let Ok(message) = entry.session.encrypt(plaintext.as_bytes()) else {
+        let Ok(message) = entry.session.encrypt(plaintext.expose()) else {
             // The session has run out: make another one.
             self.wedged
                 .insert((user_id.to_owned(), device_id.to_owned()));
@@ -224,17 +244,21 @@ impl OlmMachine {
         device: &DeviceRecord,
         event_type: &str,
         content: &JsonObject,
-    ) -> Result<zeroize::Zeroizing<String>, CryptoError> {
-        let plaintext = json!({
-            "type": event_type,
-            "content": content,
-            "sender": self.user_id,
-            "recipient": user_id,
-            "recipient_keys": { "ed25519": device.ed25519 },
-            "keys": { "ed25519": self.account.ed25519() },
-            "sender_device_keys": self.account.device_keys()?,
-        });
-        Ok(zeroize::Zeroizing::new(plaintext.to_string()))
+    ) -> Result<SecretBytes, CryptoError> {
+        let plaintext = OlmPlaintext {
+            event_type,
+            content,
+            sender: &self.user_id,
+            recipient: user_id,
+            recipient_keys: SigningKey {
+                ed25519: &device.ed25519,
+            },
+            keys: SigningKey {
+                ed25519: &self.account.ed25519(),
+            },
+            sender_device_keys: self.account.device_keys()?,
+        };
+        to_json(&plaintext).map_err(|_| CryptoError::Key)
     }
 
     /// Decrypts with the sessions that there are, or with a new one that the message starts. `None` if none of them can.

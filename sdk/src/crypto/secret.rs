@@ -2,9 +2,10 @@
 //!
 //! Invariant: no `Debug`, `Display` or error of this crate shows what a [`SecretBytes`] holds.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A buffer that is overwritten when dropped and whose `Debug` shows its length alone.
@@ -36,9 +37,58 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
+/// Serialises a value that holds secrets. The buffer has its final size from the start: one that grows leaves copies of its beginning in
+/// memory that nobody overwrites.
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<SecretBytes, serde_json::Error> {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value)?;
+    let mut bytes = Vec::with_capacity(length.0);
+    serde_json::to_writer(&mut bytes, value)?;
+    Ok(SecretBytes::new(bytes))
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Overwrites every text in a JSON value.
+pub(super) fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_secret_is_serialised_into_a_buffer_of_its_size() {
+        let bytes = to_json(&json!({ "key": "x".repeat(5000) })).unwrap();
+        assert_eq!(bytes.0.len(), bytes.0.capacity());
+    }
+
+    #[test]
+    fn wiping_reaches_every_text() {
+        let mut value = json!({ "a": ["secret", { "b": "secret" }], "c": 1 });
+        wipe(&mut value);
+        assert_eq!(value, json!({ "a": ["", { "b": "" }], "c": 1 }));
+    }
 
     #[test]
     fn debug_shows_the_length_alone() {

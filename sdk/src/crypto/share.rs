@@ -19,6 +19,7 @@ use super::{
     outcome::{Notice, Trust},
     outgoing::Messages,
     room_keys::DEAD_AT_FIELD,
+    secret::wipe,
     settings::{MemberPolicy, RoomKeySettings, SharingPolicy},
     signing::into_raw,
     users::DeviceRecord,
@@ -256,7 +257,7 @@ impl OlmMachine {
             return Ok(());
         };
         let expiry = record.expiry;
-        let content = room_key_content(record)?;
+        let mut content = room_key_content(record)?;
         let mut messages = Messages::new();
         for (user_id, device_id, device) in devices {
             let class = expiry.map(|expiry| expiry.class);
@@ -273,6 +274,7 @@ impl OlmMachine {
             let devices = shares.given.entry(user_id).or_default();
             devices.insert(device_id, device.curve25519);
         }
+        content.values_mut().for_each(wipe);
         self.queue_to_device(
             "m.room.encrypted",
             messages,

@@ -21,6 +21,7 @@ use super::{
     },
     query::parse_device_object,
     requests::SyncChanges,
+    secret::wipe,
 };
 
 /// So many reasons for withheld keys are kept; the server can send as many as it likes.
@@ -124,7 +125,7 @@ impl OlmMachine {
         now_ms: u64,
         outcome: &mut SyncOutcome,
     ) -> Result<(), CryptoError> {
-        let decrypted = match self.decrypt_to_device(&event.sender, &event.content, now_ms)? {
+        let mut decrypted = match self.decrypt_to_device(&event.sender, &event.content, now_ms)? {
             Ok(decrypted) => decrypted,
             Err(reason) => {
                 outcome.notices.push(Notice::ToDeviceDiscarded {
@@ -135,7 +136,10 @@ impl OlmMachine {
             }
         };
         match decrypted.event_type.as_str() {
-            "m.room_key" => self.receive_room_key(&decrypted, now_ms, outcome)?,
+            "m.room_key" => {
+                self.receive_room_key(&decrypted, now_ms, outcome)?;
+                decrypted.content.values_mut().for_each(wipe);
+            }
             "m.forwarded_room_key" => outcome.notices.push(Notice::RoomKeyRefused {
                 sender: decrypted.sender,
                 reason: RoomKeyRefusal::Forwarded,

@@ -18,7 +18,7 @@ use sea_orm_migration::MigratorTrait;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use self::{
-    cipher::StoreCipher,
+    cipher::{Key, StoreCipher},
     key_file::{io, private},
 };
 use super::{
@@ -49,6 +49,8 @@ pub struct DatabaseStore {
 struct Open {
     connection: DatabaseConnection,
     cipher: StoreCipher,
+    /// What the key file holds.
+    data_key: Key,
     rng: Arc<dyn Rng>,
     /// Locked as long as it lives.
     _lock: File,
@@ -85,6 +87,7 @@ impl DatabaseStore {
         let open = Open {
             connection,
             cipher: StoreCipher::new(&data_key),
+            data_key,
             rng,
             _lock: lock,
         };
@@ -95,6 +98,21 @@ impl DatabaseStore {
         // Reading the account shows at once whether the key and the file belong together.
         store.account().await?;
         Ok(store)
+    }
+
+    /// Replaces the passphrase or key that opens the store. The data is not encrypted anew: whoever had the old passphrase *and* a copy of
+    /// the old key file can still read it.
+    ///
+    /// # Errors
+    /// [`StoreError::Wiped`], or what the file system says; the old passphrase opens the store then.
+    pub async fn change_key(&self, key: StoreKey) -> Result<(), StoreError> {
+        let opened = self.opened().await?;
+        let (data_key, rng) = (opened.data_key.clone(), Arc::clone(&opened.rng));
+        let path = with_suffix(&self.path, "key");
+        let written = tokio::task::spawn_blocking(move || {
+            key_file::write(&path, &data_key, &key, rng.as_ref())
+        });
+        written.await.map_err(|_| StoreError::KeyDerivation)?
     }
 
     /// The open store, for one step: there is one connection, so steps wait for each other here rather than in the pool.

@@ -35,7 +35,7 @@ fn honest(alice: &Client, bob: &Client, event_type: &str, content: Value) -> Val
         .machine
         .olm_plaintext(&bob.user_id(), device, event_type, &content)
         .unwrap();
-    serde_json::from_str(&text).unwrap()
+    serde_json::from_slice(text.expose()).unwrap()
 }
 
 /// Encrypts any plaintext from Alice's device to Bob's and puts it into his inbox, as from `sender`.
@@ -384,4 +384,35 @@ fn a_broken_session_is_replaced_at_most_once_an_hour() {
     bob.restart();
     world.sync(&mut bob);
     assert_eq!(world.device(&alice).inbox.len(), 1);
+}
+
+#[test]
+fn a_one_time_key_given_out_twice_serves_the_first_and_the_second_recovers() {
+    let (mut world, mut alice, mut bob, members) = alice_and_bob();
+    let mut carol = world.client("carol", "CAROL1");
+    let all = [members[0].clone(), members[1].clone(), carol.user_id()];
+    let keys = world.device(&bob).one_time.clone();
+    world
+        .share(&mut alice, &all, &RoomKeySettings::default())
+        .unwrap();
+    world.device(&bob).one_time = keys;
+    world
+        .share(&mut carol, &all, &RoomKeySettings::default())
+        .unwrap();
+    let staged = bob.machine.update_tracked_users(&all).unwrap();
+    bob.keep(staged);
+    world.pump(&mut bob);
+    let outcome = world.sync(&mut bob);
+    assert_eq!(outcome.new_room_keys.len(), 1);
+    assert_eq!(discarded(&bob), [ToDeviceRefusal::Undecryptable]);
+    // Bob has made a new session; what Carol sends next arrives over it.
+    world.sync(&mut carol);
+    let staged = carol
+        .machine
+        .room_member_left(&room(), &user("nobody"))
+        .unwrap();
+    carol.keep(staged);
+    let event = world.send(&mut carol, &all, "hello", EncryptOptions::default());
+    world.sync(&mut bob);
+    assert_eq!(bob.body(&event, world.now_ms).unwrap(), "hello");
 }

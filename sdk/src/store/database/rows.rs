@@ -8,7 +8,6 @@ use sea_orm::{
     QueryOrder, Statement, TransactionTrait, sea_query::OnConflict,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use zeroize::Zeroizing;
 
 use super::{Open, database, entry, queue_item};
 use crate::{
@@ -40,7 +39,7 @@ impl Open {
             Some(_) => Err(StoreError::WrongAccount),
             None => {
                 let transaction = self.connection.begin().await.map_err(database)?;
-                self.put(&transaction, ACCOUNT, SINGLE, &to_json(account)?)
+                self.put(&transaction, ACCOUNT, SINGLE, to_json(account)?.expose())
                     .await?;
                 transaction.commit().await.map_err(database)
             }
@@ -123,7 +122,7 @@ impl Open {
             room.encrypted |= parse::<RoomEntry>(&known, "a room")?.encrypted;
         }
         let value = to_json(&room)?;
-        self.put(transaction, ROOM, room.room_id.as_str(), &value)
+        self.put(transaction, ROOM, room.room_id.as_str(), value.expose())
             .await
     }
 
@@ -180,7 +179,7 @@ impl Open {
     ) -> Result<(), StoreError> {
         let value = self
             .cipher
-            .seal_item(kind, id, &to_json(item)?, self.rng.as_ref())?;
+            .seal_item(kind, id, to_json(item)?.expose(), self.rng.as_ref())?;
         let row = queue_item::ActiveModel {
             kind: Set(kind.to_owned()),
             id: Set(id),
@@ -277,10 +276,8 @@ fn crypto_kind(table: Table) -> String {
     format!("{CRYPTO}{}", table.name())
 }
 
-fn to_json<T: Serialize>(value: &T) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    serde_json::to_vec(value)
-        .map(Zeroizing::new)
-        .map_err(|_| StoreError::Database)
+fn to_json<T: Serialize>(value: &T) -> Result<SecretBytes, StoreError> {
+    crate::crypto::to_json(value).map_err(|_| StoreError::Database)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, StoreError> {

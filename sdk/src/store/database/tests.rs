@@ -277,3 +277,29 @@ async fn a_wipe_removes_the_key_and_the_database_and_a_new_store_can_be_made() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(open(&path).await.value("token").await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_changed_passphrase_replaces_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = open(&path).await;
+    store
+        .commit(Batch::default().set("token", "abc"))
+        .await
+        .unwrap();
+    store.change_key(StoreKey::raw([8; 32])).await.unwrap();
+    assert_eq!(
+        store.value("token").await.unwrap().unwrap().expose(),
+        b"abc"
+    );
+    drop(store);
+    assert!(matches!(
+        open_with(&path, StoreKey::raw(KEY)).await,
+        Err(StoreError::WrongPassphrase)
+    ));
+    let store = open_with(&path, StoreKey::raw([8; 32])).await.unwrap();
+    assert_eq!(
+        store.value("token").await.unwrap().unwrap().expose(),
+        b"abc"
+    );
+}

@@ -1,3 +1,5 @@
 //! One server and its clients.
 
+mod bad_input;
+mod operation;
 mod tokens;

@@ -21,20 +21,25 @@ impl SdkUser {
     /// Logs a registered user in with a new device and starts to sync. `root` is the certificate that the server's is
     /// signed by.
     pub async fn login(server: &impl Homeserver, user_id: &str, root: &Path) -> Self {
-        net::install_tls_provider();
-        let client = Client::builder()
-            .homeserver(&server.client_url())
-            .root_certificates_file(root)
-            .expect("a root certificate")
-            .only_given_roots()
-            .device_name("Passeur's SDK")
-            .build()
-            .await
-            .expect("a client");
+        let client = client(server, root).await;
         client
             .login_password(user_id, PASSWORD)
             .await
             .expect("the SDK logs in");
+        Self::sync(client)
+    }
+
+    /// Registers a user by that name at a server with open registration, and starts to sync.
+    pub async fn register_as(server: &impl Homeserver, name: &str, root: &Path) -> Self {
+        let client = client(server, root).await;
+        client
+            .register(name, PASSWORD, None)
+            .await
+            .expect("the SDK registers");
+        Self::sync(client)
+    }
+
+    fn sync(client: Client) -> Self {
         let sync = client.start_sync().expect("a session");
         Self {
             client,
@@ -62,4 +67,16 @@ impl SdkUser {
         assert!(known, "the SDK does not hear of the room's members");
         room
     }
+}
+
+/// A client that nobody is logged in with.
+async fn client(server: &impl Homeserver, root: &Path) -> Client {
+    net::install_tls_provider();
+    let builder = Client::builder()
+        .homeserver(&server.client_url())
+        .root_certificates_file(root)
+        .expect("a root certificate")
+        .only_given_roots()
+        .device_name("Passeur's SDK");
+    builder.build().await.expect("a client")
 }

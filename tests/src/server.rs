@@ -40,9 +40,65 @@ pub enum Database {
     Postgres,
 }
 
+/// What kind of server is made.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where it stores.
+    pub database: Database,
+    /// What its configuration ends in, beside what every test needs.
+    pub more: String,
+    /// What is run.
+    pub program: Program,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            database: Database::Sqlite,
+            more: String::new(),
+            program: Program::UnderTest,
+        }
+    }
+}
+
+/// Which executable plays a program's part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The one that cargo builds beside the stories.
+    UnderTest,
+    /// The one that is running, which looks at [`ROLE`] before it does anything else.
+    Own,
+}
+
+/// The environment variable that tells an executable which program's part it plays.
+pub const ROLE: &str = "PASSEUR_DEMO_ROLE";
+
+/// The homeserver's part.
+pub const PASSEUR_ROLE: &str = "passeur";
+
+impl Program {
+    /// A command that plays `role`, to which arguments are added.
+    pub fn command(self, role: &str) -> Command {
+        let program = match self {
+            Self::UnderTest => env::var_os("CARGO_BIN_EXE_passeur-under-test").map(PathBuf::from),
+            Self::Own => env::current_exe().ok(),
+        };
+        let mut command = Command::new(program.expect("the executable's path"));
+        // Only the configuration decides.
+        for (name, _) in
+            env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PASSEUR_"))
+        {
+            command.env_remove(name);
+        }
+        command.env(ROLE, role);
+        command
+    }
+}
+
 /// A server with open registration and without rate limits, on one TLS port of 127.0.0.1 for clients and servers.
 pub struct TestServer {
     process: Option<Process>,
+    program: Program,
     folder: TempDir,
     server_name: String,
     http: reqwest::Client,
@@ -58,21 +114,29 @@ struct Process {
 impl TestServer {
     /// Makes a server that stores in SQLite and starts it.
     pub fn start(ca: &TestCa) -> Self {
-        Self::start_on(ca, Database::Sqlite)
+        Self::start_as(ca, &Setup::default())
     }
 
     /// Makes a server that stores in `database` and starts it.
     pub fn start_on(ca: &TestCa, database: Database) -> Self {
-        Self::start_with(ca, database, "")
+        Self::start_as(
+            ca,
+            &Setup {
+                database,
+                ..Setup::default()
+            },
+        )
     }
 
-    /// Makes a server whose configuration ends in `more`, and starts it.
-    pub fn start_with(ca: &TestCa, database: Database, more: &str) -> Self {
+    /// Makes a server of a kind and starts it.
+    pub fn start_as(ca: &TestCa, setup: &Setup) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = net::free_port("127.0.0.1");
         let server_name = format!("127.0.0.1:{port}");
         let data = folder.path().join("data");
-        let made = passeur()
+        let made = setup
+            .program
+            .command(PASSEUR_ROLE)
             .args(["init", "--server-name", &server_name, "--data"])
             .arg(&data)
             .output();
@@ -82,7 +146,7 @@ impl TestServer {
             "passeur init: {}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let url = match database {
+        let url = match setup.database {
             Database::Sqlite => "sqlite:passeur.db".to_owned(),
             Database::Postgres => postgres::new_database(),
         };
@@ -92,11 +156,12 @@ impl TestServer {
             &url,
             &ca.issue("127.0.0.1"),
             &ca.file(),
-            more,
+            &setup.more,
         );
         fs::write(data.join("passeur.toml"), config).expect("the configuration");
         let mut server = Self {
             process: None,
+            program: setup.program,
             folder,
             server_name,
             http: ca.http(),
@@ -108,7 +173,9 @@ impl TestServer {
     /// Starts the server again on what it stored; it must not be running.
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "the server is running");
-        let mut child = passeur()
+        let mut child = self
+            .program
+            .command(PASSEUR_ROLE)
             .arg("serve")
             .arg("--config")
             .arg(self.data().join("passeur.toml"))
@@ -210,20 +277,6 @@ impl Drop for TestServer {
             let _ = process.child.wait();
         }
     }
-}
-
-/// The program under test: cargo builds it with the tests and names it in the environment.
-fn passeur() -> Command {
-    let program = env::var_os("CARGO_BIN_EXE_passeur-under-test")
-        .expect("cargo names the program under test");
-    let mut command = Command::new(program);
-    // Only the configuration decides.
-    for (name, _) in
-        env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PASSEUR_"))
-    {
-        command.env_remove(name);
-    }
-    command
 }
 
 /// The whole configuration file.

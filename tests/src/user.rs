@@ -48,10 +48,13 @@ pub struct User {
 impl User {
     /// Registers `name` (the marker is put before it) at a server with open registration.
     pub async fn register(server: &impl Homeserver, name: &str) -> Self {
-        let body = json!({
-            "username": format!("{MARKER}_{name}"), "password": PASSWORD,
-            "auth": {"type": "m.login.dummy"},
-        });
+        Self::register_as(server, &format!("{MARKER}_{name}")).await
+    }
+
+    /// Registers `name` as it is.
+    pub async fn register_as(server: &impl Homeserver, name: &str) -> Self {
+        let body =
+            json!({"username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"}});
         let mut user = Self::nobody(server);
         let answer = user.post("/v3/register", body).await;
         user.be(&answer);
@@ -122,16 +125,23 @@ impl User {
         }))
     }
 
-    /// One request below `/_matrix/client`; its answer or refusal.
+    /// One request below `/_matrix/client`; its answer or refusal. What may be repeated is tried a second time, since the
+    /// connection that was kept from the last request may have ended with the server that a story has restarted.
     pub async fn request(
         &self,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> Result<Value, Refusal> {
-        self.attempt(method, path, body.as_ref())
-            .await
-            .expect("an answer")
+        let may_repeat = method == Method::GET || method == Method::PUT;
+        match self.attempt(method.clone(), path, body.as_ref()).await {
+            Some(answer) => answer,
+            None if may_repeat => self
+                .attempt(method, path, body.as_ref())
+                .await
+                .expect("an answer"),
+            None => panic!("{path}: no answer"),
+        }
     }
 
     /// A GET that must succeed.

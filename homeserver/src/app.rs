@@ -6,7 +6,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use axum::extract::FromRef;
-use ruma::signatures::Ed25519KeyPair;
+use ruma::{OwnedServerName, ServerName, signatures::Ed25519KeyPair};
 
 use crate::{
     accounts::{Accounts, keys::Keys},
@@ -17,8 +17,15 @@ use crate::{
         nonce::Nonces, origin::OriginVerifier, requester::Authenticator, token::Tokens, uia::Uia,
     },
     key_files::TokenKey,
-    outbound::{OwnKeys, Remote, ServerKeys, Transport},
-    rooms::{Rooms, RoomsContext, typing::Typing},
+    outbound::{
+        DeviceLists, EduSource, OwnKeys, ProjectionError, Receipts, Remote, Sender, SenderContext,
+        ServerKeys, Transport,
+    },
+    rooms::{
+        Rooms, RoomsContext,
+        projection::federation_event,
+        typing::{Typing, TypingChange},
+    },
     store::Store,
     sync::{Sync, SyncContext},
 };
@@ -44,6 +51,8 @@ pub struct Parts {
     pub remote: Remote,
     /// Signing keys: our own and those of other servers.
     pub server_keys: ServerKeys,
+    /// What is owed to other servers, on its way.
+    pub sender: Sender,
     /// Proof of who makes a request of federation.
     pub origins: OriginVerifier,
     /// Rooms.
@@ -120,7 +129,23 @@ impl App {
             &federation,
             Arc::clone(&clock),
         );
-        let origins = OriginVerifier::new(server_keys.clone(), federation, Arc::clone(&clock));
+        let sender = Sender::start(SenderContext {
+            store: Arc::clone(&store),
+            remote: remote.clone(),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            projection: |event, now_ms| {
+                String::from_utf8(federation_event(event, now_ms)).map_err(|_| ProjectionError)
+            },
+            edus: edu_sources(&store, &config.server_name),
+            drain: drain.clone(),
+        });
+        let origins = OriginVerifier::new(
+            server_keys.clone(),
+            sender.clone(),
+            federation,
+            Arc::clone(&clock),
+        );
         let rooms = Rooms::new(RoomsContext {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -131,6 +156,7 @@ impl App {
             server_keys: server_keys.clone(),
         });
         let typing = Typing::new(Arc::clone(&clock));
+        typing.on_change(tell_typing(sender.clone(), config.server_name.clone()));
         let accounts = Arc::new(Accounts::new(
             Arc::clone(&store),
             Arc::clone(&clock),
@@ -164,6 +190,7 @@ impl App {
             store,
             remote,
             server_keys,
+            sender,
             origins,
             rooms,
             typing,
@@ -175,6 +202,34 @@ impl App {
             nonces,
             sync,
         }))
+    }
+}
+
+/// What is owed to other servers beside events.
+fn edu_sources(store: &Arc<Store>, server_name: &ServerName) -> Vec<Arc<dyn EduSource>> {
+    let (store, server_name) = (Arc::clone(store), server_name.to_owned());
+    let receipts = Receipts {
+        store: Arc::clone(&store),
+        server_name: server_name.clone(),
+    };
+    vec![
+        Arc::new(receipts),
+        Arc::new(DeviceLists { store, server_name }),
+    ]
+}
+
+/// Tells other servers of our users' typing, on a task of its own.
+fn tell_typing(
+    sender: Sender,
+    own: OwnedServerName,
+) -> impl Fn(&TypingChange<'_>) + Send + std::marker::Sync + 'static {
+    move |change| {
+        let Some(user) = change.user_id.filter(|user| user.server_name() == own) else {
+            return;
+        };
+        let (sender, room, user) = (sender.clone(), change.room_id.to_owned(), user.to_owned());
+        let is_typing = change.typing;
+        tokio::spawn(async move { sender.typing(&room, &user, is_typing).await });
     }
 }
 

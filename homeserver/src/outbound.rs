@@ -11,6 +11,7 @@ mod error;
 mod https;
 mod keys;
 mod remote;
+mod sender;
 mod server_name;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,6 +26,10 @@ pub use self::{
     https::HttpsTransport,
     keys::{BadDocument, OwnKeys, ServerKeys, signed_document},
     remote::Remote,
+    sender::{
+        DeviceLists, EduRange, EduSource, OwedEdu, OwedEdus, Projection, ProjectionError, Receipts, Sender,
+        SenderContext,
+    },
     server_name::{ResolveError, Route, ServerNames},
     transport::{
         ANSWER_BYTES_MAX, Bounds, INTERACTIVE_TIMEOUT, Pending, SMALL_ANSWER_BYTES_MAX, Transport,

@@ -20,6 +20,7 @@ mod append;
 mod connect;
 mod cross_signing;
 mod device_keys;
+mod destinations;
 mod devices;
 pub mod entity;
 mod error;
@@ -28,6 +29,7 @@ mod heads;
 mod log;
 mod one_time_keys;
 mod receipts;
+mod owed;
 mod registration_tokens;
 mod rooms;
 mod scope;
@@ -36,6 +38,7 @@ mod sessions;
 mod state;
 mod timeline;
 mod to_device;
+mod stays;
 mod tx;
 mod writer;
 
@@ -50,6 +53,7 @@ pub use self::{
         AddSignatures, ForeignSignature, NewCrossSigningKey, SetCrossSigningKeys, SignedObject,
     },
     device_keys::{CrossSigningKey, KeyUsage, UserKeys},
+    destinations::{DestinationRow, SaveDestination, Stay},
     devices::{DeleteDevices, Device, RenameDevice},
     error::StoreError,
     events::{Direction, Event, EventStatus},
@@ -57,6 +61,7 @@ pub use self::{
     log::{LogEnd, LogKind, LogRow},
     one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
     receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
+    owed::StoredReceipt,
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
     scope::Scope,

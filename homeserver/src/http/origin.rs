@@ -10,9 +10,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::extract::{FromRef, FromRequest, Request};
 use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
-use passeur_protocol::json::parse_object;
+use passeur_protocol::{
+    json::{JsonError, parse_object},
+    limits::TRANSACTION_BYTES_MAX,
+    x_matrix::{self, SignedRequest},
+};
 use ruma::{
-    OwnedServerName, ServerName,
+    CanonicalJsonObject, OwnedServerName, ServerName,
     api::{
         IncomingRequest,
         error::ErrorKind,
@@ -21,13 +25,14 @@ use ruma::{
 };
 
 use super::{
-    decode::{BODY_BYTES_MAX, decode, path_arguments, read_body},
+    decode::{decode, path_arguments, read_body},
     error::ApiError,
 };
-use crate::{clock::Clock, config::FederationConfig, outbound::ServerKeys};
-
-/// Longest `Authorization` header that is read, in bytes.
-const HEADER_BYTES_MAX: usize = 2048;
+use crate::{
+    clock::Clock,
+    config::FederationConfig,
+    outbound::{Sender, ServerKeys},
+};
 
 /// Most `Authorization` headers of one request that are read: a server may sign with several keys.
 const HEADERS_MAX: usize = 4;
@@ -36,15 +41,22 @@ const HEADERS_MAX: usize = 4;
 #[derive(Clone, Debug)]
 pub struct OriginVerifier {
     keys: ServerKeys,
+    sender: Sender,
     config: Arc<FederationConfig>,
     clock: Arc<dyn Clock>,
 }
 
 impl OriginVerifier {
-    /// Checks by the keys that `keys` knows or fetches.
-    pub fn new(keys: ServerKeys, config: Arc<FederationConfig>, clock: Arc<dyn Clock>) -> Self {
+    /// Checks by the keys that `keys` knows or fetches, and tells `sender` who showed life.
+    pub fn new(
+        keys: ServerKeys,
+        sender: Sender,
+        config: Arc<FederationConfig>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             keys,
+            sender,
             config,
             clock,
         }
@@ -56,38 +68,24 @@ impl OriginVerifier {
     /// 401 `M_UNAUTHORIZED` if nobody did, for us, in a way that can be verified; 403 `M_FORBIDDEN` if the configuration
     /// does not allow the server that did.
     pub async fn verify(&self, parts: &Parts, body: &Bytes) -> Result<OwnedServerName, ApiError> {
-        let claimed = claims(parts)?;
+        let claimed = claims(parts, self.own_name())?;
         let origin = claimed.first().map(|claim| claim.origin.clone());
         let origin = origin.ok_or_else(|| unauthorized("No signature of a server"))?;
         if !self.config.allows_server(&origin) || origin == self.own_name() {
-            return Err(ApiError::forbidden(
-                "Federation with this server is not allowed",
-            ));
+            let message = "Federation with this server is not allowed";
+            return Err(ApiError::forbidden(message));
         }
         if claimed.iter().any(|claim| claim.origin != origin) {
             return Err(unauthorized("Signatures of different servers"));
         }
-        let for_another = |claim: &XMatrix| {
-            claim
-                .destination
-                .as_deref()
-                .is_some_and(|destination| destination != self.own_name())
+        // Strictly: what two parsers could read differently is not signed JSON.
+        let object = match body.is_empty() {
+            true => None,
+            false => Some(parse_object(body, TRANSACTION_BYTES_MAX).map_err(refuse_json)?),
         };
-        if claimed.iter().any(for_another) {
-            return Err(unauthorized("The request is meant for another server"));
-        }
-        if !body.is_empty() {
-            // Strictly: what two parsers could read differently is not signed JSON.
-            parse_object(body, BODY_BYTES_MAX).map_err(|error| {
-                if error.is_not_json() {
-                    ApiError::not_json("The body is not JSON")
-                } else {
-                    ApiError::bad_json("The body is not canonical JSON")
-                }
-            })?;
-        }
-        self.check_signatures(parts, body, &origin, &claimed)
+        self.check_signatures(parts, object.as_ref(), &origin, &claimed)
             .await?;
+        self.sender.peer_is_alive(&origin);
         Ok(origin)
     }
 
@@ -99,7 +97,7 @@ impl OriginVerifier {
     async fn check_signatures(
         &self,
         parts: &Parts,
-        body: &Bytes,
+        body: Option<&CanonicalJsonObject>,
         origin: &ServerName,
         claimed: &[XMatrix],
     ) -> Result<(), ApiError> {
@@ -107,14 +105,17 @@ impl OriginVerifier {
         let wanted = BTreeMap::from([(origin.to_owned(), ids)]);
         let now = self.clock.timestamp();
         let keys = self.keys.keys_for(&wanted, Some(now)).await?;
-        let mut request = http::Request::new(body.as_ref());
-        request.method_mut().clone_from(&parts.method);
-        request.uri_mut().clone_from(&parts.uri);
-        let proven = claimed.iter().any(|claim| {
-            claim
-                .verify_http_request(&request, self.own_name(), &keys)
-                .is_ok()
-        });
+        let uri = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let request = SignedRequest {
+            method: parts.method.as_str(),
+            uri,
+            origin,
+            destination: self.own_name(),
+            body: body.map_or(x_matrix::Body::Empty, x_matrix::Body::Object),
+        };
+        let proven = claimed
+            .iter()
+            .any(|claim| request.verify(claim, &keys).is_ok());
         if proven {
             Ok(())
         } else {
@@ -123,23 +124,31 @@ impl OriginVerifier {
     }
 }
 
-/// The `X-Matrix` headers of a request.
-fn claims(parts: &Parts) -> Result<Vec<XMatrix>, ApiError> {
+/// The `X-Matrix` headers of a request that is meant for `us`.
+fn claims(parts: &Parts, us: &ServerName) -> Result<Vec<XMatrix>, ApiError> {
     let headers = parts.headers.get_all(header::AUTHORIZATION);
     let mut claims = Vec::new();
     for value in headers.iter().take(HEADERS_MAX) {
-        if value.len() > HEADER_BYTES_MAX {
-            return Err(unauthorized("The signature is malformed"));
-        }
-        let claim =
-            XMatrix::try_from(value).map_err(|_| unauthorized("The signature is malformed"))?;
-        claims.push(claim);
+        let claim = value
+            .to_str()
+            .ok()
+            .and_then(|value| x_matrix::parse_for(value, us).ok());
+        claims
+            .push(claim.ok_or_else(|| unauthorized("The signature is malformed, or not for us"))?);
     }
     Ok(claims)
 }
 
 fn unauthorized(message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthorized, message)
+}
+
+fn refuse_json(error: JsonError) -> ApiError {
+    match error {
+        JsonError::TooLarge { .. } => ApiError::too_large(),
+        error if error.is_not_json() => ApiError::not_json("The body is not JSON"),
+        _ => ApiError::bad_json("The body is not canonical JSON"),
+    }
 }
 
 /// A request that another server signed: the extractor of every endpoint that needs to know who asks.
@@ -162,7 +171,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let arguments = path_arguments(&mut parts, state).await?;
-        let body = read_body(body, BODY_BYTES_MAX).await?;
+        let body = read_body(body, TRANSACTION_BYTES_MAX).await?;
         let origin = OriginVerifier::from_ref(state)
             .verify(&parts, &body)
             .await?;
@@ -189,7 +198,7 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let body = read_body(body, BODY_BYTES_MAX).await?;
+        let body = read_body(body, TRANSACTION_BYTES_MAX).await?;
         let origin = OriginVerifier::from_ref(state)
             .verify(&parts, &body)
             .await?;

@@ -11,11 +11,13 @@ use ruma::{OwnedServerName, ServerName, signatures::Ed25519KeyPair};
 use tempfile::TempDir;
 
 use super::{
-    Bounds, OwnKeys, Pending, Remote, RemoteError, ServerKeys, Transport, signed_document,
+    Bounds, OwnKeys, Pending, ProjectionError, Remote, RemoteError, Sender, SenderContext,
+    ServerKeys, Transport, signed_document,
 };
 use crate::{
-    clock::{Clock, MockClock},
+    clock::{Clock, MockClock, SeededRng},
     config::{Config, FederationConfig},
+    drain::Drain,
     store::{Store, StoreOptions},
 };
 
@@ -58,11 +60,14 @@ pub(crate) fn federation(name: &ServerName) -> Arc<FederationConfig> {
 /// What a server answers.
 pub(crate) type Answer = Box<dyn Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync>;
 
+/// A request and to whom it went.
+pub(crate) type Sent = (OwnedServerName, Request<Bytes>);
+
 /// A network within the process: each server is a function. Servers that are not there cannot be connected to.
 #[derive(Clone, Default)]
 pub(crate) struct Network {
     servers: Arc<Mutex<BTreeMap<OwnedServerName, Answer>>>,
-    requests: Arc<Mutex<Vec<(OwnedServerName, Request<Bytes>)>>>,
+    requests: Arc<Mutex<Vec<Sent>>>,
 }
 
 impl std::fmt::Debug for Network {
@@ -86,7 +91,7 @@ impl Network {
     }
 
     /// The requests so far.
-    pub(crate) fn requests(&self) -> Vec<(OwnedServerName, Request<Bytes>)> {
+    pub(crate) fn requests(&self) -> Vec<Sent> {
         self.requests.lock().unwrap().clone()
     }
 
@@ -185,5 +190,18 @@ impl Here {
             config,
             store,
         }
+    }
+
+    /// A sender that has nothing to send but what the log says.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender::start(SenderContext {
+            store: Arc::clone(&self.store.store),
+            remote: self.remote.clone(),
+            clock: Arc::new(self.clock.clone()),
+            rng: Arc::new(SeededRng::new(1)),
+            projection: |_, _| Err(ProjectionError),
+            edus: Vec::new(),
+            drain: Drain::new(),
+        })
     }
 }

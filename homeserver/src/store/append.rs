@@ -19,6 +19,7 @@ use super::{
         transaction_ids,
     },
     events::Event,
+    stays,
 };
 
 /// An event to be stored.
@@ -139,6 +140,7 @@ impl Change for RoomAppend {
         for member in &self.members {
             write_membership(tx, room_id, member).await?;
         }
+        stays::follow(tx, room_id, &self.members).await?;
         for transaction in &self.transactions {
             tx.insert_later_if_new(transaction_row(transaction));
         }

@@ -6,6 +6,8 @@ pub mod aliases;
 pub mod backup_keys;
 pub mod cross_signing_keys;
 pub mod device_keys;
+pub mod destination_rooms;
+pub mod destinations;
 pub mod devices;
 pub mod event_bodies;
 pub mod event_relations;

@@ -33,7 +33,8 @@ pub enum LogKind {
     /// position).
     ToDevice = 9,
     /// Something to be sent to one server that no room accounts for. Scope: destination;
-    /// reference: none (a row at the same position).
+    /// reference: none (a row at the same position); or a room id, when the server has been joined
+    /// to that room or has left it.
     ForDestination = 10,
 }
 

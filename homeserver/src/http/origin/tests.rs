@@ -36,6 +36,7 @@ async fn setting_with(config: Arc<FederationConfig>) -> Setting {
     let peer = Peer::start(&here.network, server_name!("peer.org"), &here.clock);
     let verifier = OriginVerifier::new(
         here.keys.clone(),
+        here.sender(),
         Arc::clone(&here.config),
         Arc::new(here.clock.clone()),
     );

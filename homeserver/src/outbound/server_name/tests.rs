@@ -17,13 +17,15 @@ const PUBLIC: &str = "198.41.0.4";
 const OTHER: &str = "199.9.14.201";
 const PRIVATE: &str = "10.0.0.7";
 
+type Document = (u16, Option<(&'static str, String)>, String);
+
 /// Names and documents; look-ups are noted.
 #[derive(Debug, Default)]
 struct World {
     addresses: Mutex<BTreeMap<String, Vec<IpAddr>>>,
     services: BTreeMap<String, Vec<Service>>,
     /// By `host:port` and path: status, header and body.
-    documents: BTreeMap<String, (u16, Option<(&'static str, String)>, String)>,
+    documents: BTreeMap<String, Document>,
     fetched: Mutex<Vec<(String, Vec<IpAddr>)>>,
 }
 

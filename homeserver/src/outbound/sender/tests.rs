@@ -44,6 +44,8 @@ fn start(here: &Here, drain: &Drain) -> (Arc<Rooms>, Sender) {
         rng: Arc::new(SeededRng::new(7)),
         server_name: server_name!("here.org").to_owned(),
         key_pair: Arc::clone(here.keys.own().key_pair()),
+        remote: here.remote.clone(),
+        server_keys: here.keys.clone(),
     });
     let sender = Sender::start(SenderContext {
         store: Arc::clone(&store),

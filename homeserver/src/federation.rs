@@ -5,4 +5,8 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/>
 
+pub(crate) mod authorization;
+pub(crate) mod backfill;
 pub mod discovery;
+pub(crate) mod event;
+pub(crate) mod membership;

@@ -18,9 +18,11 @@ use crate::{
 };
 
 mod aliases;
+mod backfill;
 mod chain;
 mod create;
 mod fetch;
+mod hosting;
 mod invite;
 mod join;
 pub mod json;
@@ -34,6 +36,7 @@ mod reading;
 mod receive;
 mod resolve;
 mod send;
+mod serving;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -41,12 +44,14 @@ pub mod typing;
 
 pub use self::{
     create::{CreateError, InitialState, NewRoom, Preset},
+    hosting::{HostError, Hosted},
     join::JoinError,
     local::{MembershipChange, Profile},
     offer::Offer,
     reading::{Reader, Standing},
     receive::ReceiveError,
     send::{Draft, SendError, Transaction},
+    serving::ServeError,
     snapshot::{Member, Members, Snapshot},
 };
 
@@ -85,6 +90,8 @@ pub struct Rooms {
     snapshots: Arc<Cache<OwnedRoomId, Arc<Snapshot>>>,
     user_rooms: Arc<Cache<OwnedUserId, Arc<UserRooms>>>,
     queues: queue::Queues,
+    /// History is taken in one answer after another: each begins where the last one ended.
+    history: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Rooms {
@@ -101,6 +108,7 @@ impl Rooms {
             snapshots: Arc::new(Cache::new(SNAPSHOTS_MAX)),
             user_rooms: Arc::new(Cache::new(USERS_MAX)),
             queues: queue::Queues::default(),
+            history: tokio::sync::Mutex::default(),
         })
     }
 

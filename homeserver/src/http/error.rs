@@ -4,6 +4,7 @@
 //! internals are logged once, here, and leave as a bare 500. Messages never repeat input.
 
 mod accounts;
+mod federation;
 mod keys;
 mod rooms;
 mod sync;

@@ -10,15 +10,18 @@ use std::sync::Arc;
 
 use passeur_protocol::signed::SignedPdu;
 use ruma::{
-    OwnedEventId, RoomVersionId, UserId,
+    OwnedEventId, OwnedUserId, RoomVersionId, ServerName, UserId,
     api::federation::membership::{RawStrippedState, create_invite::v2 as create_invite},
-    events::StateEventType,
+    events::{StateEventType, TimelineEventType},
 };
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    Draft, JoinError, MembershipChange, Offer, Rooms, SendError, Snapshot, chain::Chain,
-    create::raw, join::to_raw, queue::Work,
+    Draft, JoinError, MembershipChange, Offer, Rooms, SendError, Snapshot,
+    chain::{Chain, membership_of},
+    create::raw,
+    join::to_raw,
+    queue::Work,
 };
 use crate::{
     outbound::Bounds,
@@ -128,15 +131,15 @@ impl Rooms {
         Ok(events)
     }
 
-    /// Takes an invite of one of our users to a room that we are not in: co-signed and stored.
+    /// Checks an invite of one of our users by a user of `origin`, and signs it as well.
     ///
     /// # Errors
-    /// [`JoinError::BadAnswer`] if it is not an invite of one of ours by the peer.
+    /// [`JoinError::BadAnswer`] if it is anything else.
     pub async fn accept_invite(
-        self: &Arc<Self>,
+        &self,
+        origin: &ServerName,
         version: &RoomVersionId,
         event: &RawValue,
-        stripped: &[Box<RawValue>],
     ) -> Result<SignedPdu, JoinError> {
         let rules =
             passeur_protocol::versions::rules(version).ok_or(JoinError::UnsupportedVersion)?;
@@ -149,19 +152,40 @@ impl Rooms {
             .state_key
             .as_deref()
             .and_then(|key| <&UserId>::try_from(key).ok());
-        let user = user
-            .filter(|user| self.is_local(user))
-            .ok_or(JoinError::BadAnswer)?
-            .to_owned();
+        let is_invite = pdu.kind == TimelineEventType::RoomMember
+            && membership_of(&pdu) == Membership::Invite
+            && pdu.sender.server_name() == origin
+            && user.is_some_and(|user| self.is_local(user));
+        if !is_invite {
+            return Err(JoinError::BadAnswer);
+        }
         let signed = signed
             .co_sign(&self.context.server_name, &self.context.key_pair, rules)
             .map_err(|_| JoinError::BadAnswer)?;
+        Ok(signed)
+    }
+
+    /// Stores an invite of one of ours to a room that this server is not in.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn keep_invite(
+        &self,
+        invite: &SignedPdu,
+        stripped: &[Box<RawValue>],
+    ) -> Result<(), JoinError> {
+        let pdu = invite.pdu();
         // If we are in the room, the invite comes to us as an event of it.
         let resident = self.snapshot(&pdu.room_id).await?;
         if resident.is_some_and(|snapshot| !snapshot.members.local_joined.is_empty()) {
-            return Ok(signed);
+            return Ok(());
         }
-        let stripped = strip(stripped, signed.pdu());
+        let user = pdu
+            .state_key
+            .as_deref()
+            .and_then(|key| OwnedUserId::try_from(key).ok());
+        let user = user.ok_or(JoinError::BadAnswer)?;
+        let stripped = strip(stripped, pdu);
         self.store_out_of_room(
             &pdu.room_id,
             user,
@@ -169,15 +193,14 @@ impl Rooms {
             &pdu.event_id,
             Some(stripped),
         )
-        .await?;
-        Ok(signed)
+        .await
     }
 
     /// Stores the membership of one of ours in a room that we are not in.
     pub(super) async fn store_out_of_room(
         &self,
         room: &ruma::RoomId,
-        user: ruma::OwnedUserId,
+        user: OwnedUserId,
         membership: Membership,
         event_id: &OwnedEventId,
         stripped_state: Option<String>,

@@ -153,7 +153,7 @@ impl Chain<'_> {
     }
 
     /// A state as a new group, as a difference to the current one.
-    fn placed(&mut self, state: RoomStateMap) -> Placed {
+    pub(super) fn placed(&mut self, state: RoomStateMap) -> Placed {
         let changes = difference(&self.state, &state);
         if changes.is_empty()
             && let Some(current) = self.path.first()

@@ -7,10 +7,54 @@ use ruma::api::federation::discovery::{
     get_server_keys::v2 as get_server_keys, get_server_version::v1 as get_server_version,
 };
 
-use crate::{app::App, federation::discovery as answers, http::route::RouteExt};
+use crate::{
+    app::App,
+    federation::{authorization, backfill, discovery as answers, event, membership},
+    http::route::RouteExt,
+};
 
 /// The table.
 pub(super) fn routes() -> Router<App> {
+    discovery().merge(rooms())
+}
+
+fn rooms() -> Router<App> {
+    use ruma::api::federation as wire;
+    Router::new()
+        .endpoint::<wire::membership::prepare_join_event::v1::Request, _, _>(
+            membership::prepare_join_event::prepare_join_event,
+        )
+        .endpoint::<wire::membership::create_join_event::v2::Request, _, _>(
+            membership::create_join_event::create_join_event,
+        )
+        .endpoint::<wire::membership::prepare_leave_event::v1::Request, _, _>(
+            membership::prepare_leave_event::prepare_leave_event,
+        )
+        .endpoint::<wire::membership::create_leave_event::v2::Request, _, _>(
+            membership::create_leave_event::create_leave_event,
+        )
+        .endpoint::<wire::membership::create_invite::v2::Request, _, _>(
+            membership::create_invite::create_invite,
+        )
+        .endpoint::<wire::event::get_event::v1::Request, _, _>(event::get_event::get_event)
+        .endpoint::<wire::event::get_missing_events::v1::Request, _, _>(
+            event::get_missing_events::get_missing_events,
+        )
+        .endpoint::<wire::event::get_room_state::v1::Request, _, _>(
+            event::get_room_state::get_room_state,
+        )
+        .endpoint::<wire::event::get_room_state_ids::v1::Request, _, _>(
+            event::get_room_state_ids::get_room_state_ids,
+        )
+        .endpoint::<wire::authorization::get_event_authorization::v1::Request, _, _>(
+            authorization::get_event_authorization::get_event_authorization,
+        )
+        .endpoint::<wire::backfill::get_backfill::v1::Request, _, _>(
+            backfill::get_backfill::get_backfill,
+        )
+}
+
+fn discovery() -> Router<App> {
     Router::new()
         .endpoint::<discover_homeserver::Request, _, _>(
             answers::discover_homeserver::discover_homeserver,

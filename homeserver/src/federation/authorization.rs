@@ -1,0 +1,3 @@
+//! Why events were allowed.
+
+pub(crate) mod get_event_authorization;

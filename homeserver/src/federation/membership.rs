@@ -1,0 +1,7 @@
+//! Joining, leaving and inviting across servers.
+
+pub(crate) mod create_invite;
+pub(crate) mod create_join_event;
+pub(crate) mod create_leave_event;
+pub(crate) mod prepare_join_event;
+pub(crate) mod prepare_leave_event;

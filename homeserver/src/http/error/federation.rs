@@ -1,0 +1,52 @@
+//! The errors of federation to status and errcode.
+//!
+//! Invariant: a room that this server is not in, and one that the peer may not know of, look alike.
+
+use http::StatusCode;
+use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData};
+
+use super::ApiError;
+use crate::rooms::{HostError, ReceiveError, ServeError};
+
+impl From<ServeError> for ApiError {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Unknown => Self::not_found("Unknown to this server"),
+            ServeError::Forbidden => Self::forbidden("Your server is not in this room"),
+            ServeError::Storage => Self::internal(),
+        }
+    }
+}
+
+impl From<HostError> for ApiError {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::UnknownRoom => Self::not_found("This server is not in the room"),
+            HostError::Mismatch => Self::invalid_param("The event is not what the request says"),
+            HostError::Incompatible(version) => Self::new(
+                StatusCode::BAD_REQUEST,
+                ErrorKind::IncompatibleRoomVersion(IncompatibleRoomVersionErrorData::new(version)),
+                "Your server does not support the version of this room",
+            ),
+            HostError::Forbidden => Self::forbidden("The room does not allow it"),
+            HostError::Receive(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReceiveError> for ApiError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::UnknownRoom => Self::not_found("This server is not in the room"),
+            ReceiveError::Denied => Self::forbidden("Your server is not allowed in this room"),
+            ReceiveError::Rejected => Self::forbidden("The room does not allow it"),
+            ReceiveError::Json(_) => Self::bad_json("The event is malformed"),
+            ReceiveError::Dropped(reason) => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::BadJson, reason.check())
+            }
+            ReceiveError::OtherRoom => Self::invalid_param("The event belongs to another room"),
+            ReceiveError::Unplaced => Self::busy(),
+            ReceiveError::Storage => Self::internal(),
+        }
+    }
+}

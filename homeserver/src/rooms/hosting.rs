@@ -1,0 +1,195 @@
+//! Memberships of other servers' users in rooms that this server is in.
+//!
+//! Invariant: a template is made only for a user of the server that asks, and only if the room's
+//! rules allow the event now; an event that comes back is verified, must be what the request says,
+//! and goes through the same checks as any other.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
+
+use std::sync::Arc;
+
+use ruma::{
+    EventId, OwnedEventId, OwnedUserId, RoomId, RoomVersionId, ServerName,
+    events::TimelineEventType,
+};
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    Draft, ReceiveError, Rooms, SendError, Snapshot,
+    chain::{Chain, membership_of},
+    create::raw,
+    receive::Budget,
+};
+use crate::store::{LogKind, Membership};
+
+/// Why another server's user was not let in or out.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HostError {
+    /// This server is not in the room.
+    #[error("no such room")]
+    UnknownRoom,
+    /// The user is not one of the server that asks, or the event is not what the request says.
+    #[error("not what was asked for")]
+    Mismatch,
+    /// The peer does not support the room's version.
+    #[error("incompatible room version")]
+    Incompatible(RoomVersionId),
+    /// The room's rules or its access control list do not allow it.
+    #[error("not allowed")]
+    Forbidden,
+    /// The event does not hold.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+}
+
+impl From<SendError> for HostError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Storage => Self::Receive(ReceiveError::Storage),
+            SendError::UnknownRoom => Self::UnknownRoom,
+            _ => Self::Forbidden,
+        }
+    }
+}
+
+impl From<crate::store::StoreError> for HostError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Receive(error.into())
+    }
+}
+
+/// A membership that another server made, taken into the room.
+#[derive(Clone, Debug)]
+pub struct Hosted {
+    /// The event, with all its signatures.
+    pub event: Box<RawValue>,
+    /// The state before it.
+    pub state: Vec<OwnedEventId>,
+    /// The auth chain of that state and of the event.
+    pub auth_chain: Vec<OwnedEventId>,
+}
+
+impl Rooms {
+    /// A template for a member event of a peer's user. `supported` are the versions that the peer
+    /// knows; empty for requests that name none.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub async fn template(
+        &self,
+        origin: &ServerName,
+        room: &RoomId,
+        user: &OwnedUserId,
+        membership: Membership,
+        supported: &[RoomVersionId],
+    ) -> Result<(RoomVersionId, Box<RawValue>), HostError> {
+        let snapshot = self.resident(origin, room).await?;
+        if user.server_name() != origin {
+            return Err(HostError::Mismatch);
+        }
+        if !supported.is_empty() && !supported.contains(&snapshot.version) {
+            return Err(HostError::Incompatible(snapshot.version.clone()));
+        }
+        let draft = Draft {
+            room_id: room.to_owned(),
+            sender: user.clone(),
+            kind: TimelineEventType::RoomMember,
+            state_key: Some(user.to_string()),
+            content: raw(&json!({ "membership": membership })),
+            redacts: None,
+            transaction: None,
+            timestamp_ms: None,
+        };
+        let signed = Chain::on(&self.context, &snapshot).draft(&draft).await?;
+        let mut template: Value =
+            serde_json::from_slice(signed.json()).map_err(|_| HostError::Mismatch)?;
+        if let Some(template) = template.as_object_mut() {
+            // The peer hashes and signs what it makes of this; our signature must not be on it.
+            template.remove("hashes");
+            template.remove("signatures");
+        }
+        Ok((snapshot.version.clone(), raw(&template)))
+    }
+
+    /// Takes in a member event that a peer made on a template.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub async fn host(
+        self: &Arc<Self>,
+        origin: &ServerName,
+        room: &RoomId,
+        event_id: &EventId,
+        pdu: &RawValue,
+        membership: Membership,
+    ) -> Result<Hosted, HostError> {
+        let snapshot = self.resident(origin, room).await?;
+        let signed = self.verify(pdu, snapshot.rules).await?;
+        let event = Arc::clone(signed.pdu());
+        let is_own = event.state_key.as_deref() == Some(event.sender.as_str())
+            && event.sender.server_name() == origin;
+        let is_asked = event.kind == TimelineEventType::RoomMember
+            && event.room_id == room
+            && event.event_id == event_id
+            && membership_of(&event) == membership;
+        if !is_own || !is_asked {
+            return Err(HostError::Mismatch);
+        }
+        let bytes = signed.json().to_vec();
+        self.settle(
+            origin,
+            &snapshot,
+            signed,
+            LogKind::OwedEvent,
+            &mut Budget::default(),
+        )
+        .await?;
+        let stored = self
+            .context
+            .store
+            .event(event_id)
+            .await?
+            .ok_or(HostError::Forbidden)?;
+        if stored.status != crate::store::EventStatus::Accepted {
+            return Err(HostError::Forbidden);
+        }
+        let group = stored.state_before.ok_or(HostError::Forbidden)?;
+        let state: Vec<_> = self
+            .context
+            .store
+            .state_at(group)
+            .await?
+            .values()
+            .cloned()
+            .collect();
+        let mut roots = state.clone();
+        roots.extend(event.auth_events.iter().cloned());
+        let auth_chain = self.auth_chain_of(&snapshot, roots).await;
+        let mut auth_chain = auth_chain.map_err(|_| HostError::Forbidden)?;
+        auth_chain.extend(event.auth_events.iter().cloned());
+        auth_chain.sort();
+        auth_chain.dedup();
+        let event = serde_json::from_slice(&bytes).map_err(|_| HostError::Mismatch)?;
+        Ok(Hosted {
+            event,
+            state,
+            auth_chain,
+        })
+    }
+
+    /// A room that this server is in and in which `origin` may take part.
+    async fn resident(
+        &self,
+        origin: &ServerName,
+        room: &RoomId,
+    ) -> Result<Arc<Snapshot>, HostError> {
+        let snapshot = self.snapshot(room).await?.ok_or(HostError::UnknownRoom)?;
+        if snapshot.members.local_joined.is_empty() {
+            return Err(HostError::UnknownRoom);
+        }
+        if !self.may_take_part(&snapshot, origin).await? {
+            return Err(HostError::Forbidden);
+        }
+        Ok(snapshot)
+    }
+}

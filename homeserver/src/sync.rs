@@ -195,8 +195,9 @@ impl Sync {
         let Some(since) = request.since else {
             return Ok(());
         };
-        self.delete_to_device(&request.user_id, &request.device_id, since.to_device)
-            .await
+        let device = (request.user_id.clone(), request.device_id.clone());
+        self.told.received(&device, since.position);
+        self.delete_to_device(device, since.to_device).await
     }
 
     /// How far an answer may look now, as a token that tells nothing.

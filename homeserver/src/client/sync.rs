@@ -1,3 +1,5 @@
 //! Following what happens: sync.
 
+pub(crate) mod socket;
 pub(crate) mod sync_events;
+pub(crate) mod sync_socket;

@@ -22,6 +22,7 @@ use crate::{
 mod accounts;
 mod keys;
 mod sessions;
+mod sync;
 mod to_device;
 
 /// The password of every test user.

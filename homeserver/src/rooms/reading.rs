@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 use passeur_protocol::visibility::{membership_of, user_may_see, visibility_of};
 use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::StateEventType};
 
-use super::{Rooms, projection::Extras};
+use super::{Rooms, Transaction, projection::Extras};
 use crate::store::{Event, Membership, RoomStateMap, StoreError};
 
 /// Who reads.
@@ -210,7 +210,8 @@ impl Rooms {
             .await?;
         for (event, extras) in events.iter().zip(extras) {
             let key = keys.remove(event.id().as_str());
-            extras.transaction_id = key.and_then(|key| transaction_id_of(&key));
+            extras.transaction_id =
+                key.and_then(|key| Transaction::id_in(&key).map(ToOwned::to_owned));
         }
         Ok(())
     }
@@ -241,9 +242,4 @@ impl Rooms {
             .map(|event| (event.id().to_owned(), event))
             .collect())
     }
-}
-
-/// The client's own name for a transaction, which its key ends in.
-fn transaction_id_of(key: &str) -> Option<String> {
-    key.split_once(' ').map(|(_, id)| id.to_owned())
 }

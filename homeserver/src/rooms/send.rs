@@ -5,7 +5,9 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use passeur_protocol::build::BuildError;
-use ruma::{DeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, events::TimelineEventType};
+use ruma::{
+    DeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, TransactionId, events::TimelineEventType,
+};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -17,18 +19,31 @@ use crate::store::StoreError;
 pub struct Transaction {
     /// The device.
     pub device_id: String,
-    /// Endpoint, room and transaction id of the client, hashed: of bounded length.
+    /// Endpoint, room and transaction id of the client, hashed; then, unless it is too long, a
+    /// space and the transaction id itself.
     pub key: String,
 }
 
+/// The longest transaction id that is told back to its device, in bytes.
+const TXN_ID_BYTES_MAX: usize = 255;
+
 impl Transaction {
     /// A device's name for a request: `what` holds endpoint, room and transaction id.
-    pub fn new(device: &DeviceId, what: &str) -> Self {
-        let key = URL_SAFE_NO_PAD.encode(Sha256::digest(what.as_bytes()));
+    pub fn new(device: &DeviceId, what: &str, txn_id: &TransactionId) -> Self {
+        let mut key = URL_SAFE_NO_PAD.encode(Sha256::digest(what.as_bytes()));
+        if txn_id.as_str().len() <= TXN_ID_BYTES_MAX {
+            key.push(' ');
+            key.push_str(txn_id.as_str());
+        }
         Self {
             device_id: device.to_string(),
             key,
         }
+    }
+
+    /// The client's transaction id in a key.
+    pub(super) fn id_in(key: &str) -> Option<&str> {
+        key.split_once(' ').map(|(_, id)| id)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading rooms: history, state, members, relations, receipts.
 
-use axum::Router;
+use axum::{Router, routing::get};
 use ruma::api::client::{
     context::get_context,
     membership::{get_member_events, joined_members, joined_rooms},
@@ -53,6 +53,15 @@ pub(super) fn routes() -> Router<App> {
         )
         .endpoint::<get_state_events::v3::Request, _, _>(get_state_events_route)
         .endpoint::<get_state_event_for_key::v3::Request, _, _>(get_state_event_for_key_route)
+        // The state key may be left out, with or without the slash before it.
+        .route(
+            "/_matrix/client/v3/rooms/{room_id}/state/{event_type}",
+            get(get_state_event_for_key_route),
+        )
+        .route(
+            "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/",
+            get(get_state_event_for_key_route),
+        )
         .endpoint::<get_member_events::v3::Request, _, _>(get_member_events_route)
         .endpoint::<joined_members::v3::Request, _, _>(joined_members_route)
         .endpoint::<joined_rooms::v3::Request, _, _>(joined_rooms_route)

@@ -10,12 +10,13 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{DeviceId, OwnedRoomId, RoomId, UserId, push::Ruleset};
+use ruma::{OwnedRoomId, RoomId, UserId, push::Ruleset};
 
 use super::{
     Sync, SyncRequest,
     ephemeral::{Receipt, private_receipt},
     room::write_list,
+    told::Device,
     window::Window,
 };
 use crate::{
@@ -233,26 +234,23 @@ impl Sync {
     /// Deletes the messages that the device has: once for each token that moved beyond messages.
     pub(super) async fn delete_to_device(
         &self,
-        user: &UserId,
-        device: &DeviceId,
+        device: Device,
         upto: i64,
     ) -> Result<(), StoreError> {
         let store = &self.context.store;
-        let newest = store.newest_of(Scope::Device(user, device)).await?;
-        let key = (user.to_owned(), device.to_owned());
-        let deleted = self.deleted.get(&key).unwrap_or(0);
+        let newest = store.newest_of(Scope::Device(&device.0, &device.1)).await?;
+        let deleted = self.deleted.get(&device).unwrap_or(0);
         if newest <= deleted || upto <= deleted {
             return Ok(());
         }
-        let (user_id, device_id) = key.clone();
-        store
-            .commit(DeleteToDevice {
-                user_id,
-                device_id,
-                upto,
-            })
-            .await?;
-        self.deleted.insert(key, upto);
+        let (user_id, device_id) = device.clone();
+        let delete = DeleteToDevice {
+            user_id,
+            device_id,
+            upto,
+        };
+        store.commit(delete).await?;
+        self.deleted.insert(device, upto);
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! Which members a device was told already, so that lazily loaded ones are not repeated.
 //!
-//! Invariant: a member counts as told only for a client that presents a token at or above the end
-//! of the answer that told it: a lost answer is told again. What is forgotten is told again.
+//! Invariant: a member counts as told only after the client has presented the token that ended the
+//! answer with it, and only for tokens at or above that one: a lost answer is told again. What is
+//! forgotten is told again too.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members>
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use quick_cache::sync::Cache;
@@ -19,13 +20,25 @@ const DEVICES_MAX: usize = 4096;
 /// Members that are remembered for a device; beyond that all are forgotten.
 const MEMBERS_MAX: usize = 512;
 
-/// By a hash of the member event: the position at the end of the answer that told it.
-type Members = Mutex<HashMap<u64, i64>>;
+/// Whom members are told to.
+pub(super) type Device = (OwnedUserId, OwnedDeviceId);
+
+/// A member event that was told.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    /// The position at the end of the answer that told it.
+    end: i64,
+    /// Whether the client has presented that position since.
+    received: bool,
+}
+
+/// By a hash of the member event.
+type Members = Mutex<HashMap<u64, Member>>;
 
 /// What devices were told.
 #[derive(Debug)]
 pub(super) struct Told {
-    devices: Cache<(OwnedUserId, OwnedDeviceId), Arc<Members>>,
+    devices: Cache<Device, Arc<Members>>,
     hasher: RandomState,
 }
 
@@ -37,29 +50,40 @@ impl Told {
         }
     }
 
+    /// The device has presented a token that ends at `since`: it has the answer that ended there,
+    /// and will never see what was told between its tokens.
+    pub(super) fn received(&self, device: &Device, since: i64) {
+        let Some(told) = self.devices.get(device) else {
+            return;
+        };
+        lock(&told).retain(|_, member| {
+            member.received |= member.end == since;
+            member.received || member.end > since
+        });
+    }
+
     /// Those of the member events that a device whose token ends at `since` has not been told.
     pub(super) fn news<'a>(
         &self,
-        device: &(OwnedUserId, OwnedDeviceId),
+        device: &Device,
         since: i64,
         members: impl Iterator<Item = &'a EventId>,
     ) -> Vec<&'a EventId> {
         let Some(told) = self.devices.get(device) else {
             return members.collect();
         };
-        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        members
-            .filter(|id| {
-                told.get(&self.hasher.hash_one(id))
-                    .is_none_or(|end| *end > since)
-            })
-            .collect()
+        let told = lock(&told);
+        let knows = |id: &&EventId| {
+            let member = told.get(&self.hasher.hash_one(id));
+            member.is_some_and(|member| member.received && member.end <= since)
+        };
+        members.filter(|id| !knows(id)).collect()
     }
 
     /// Remembers that an answer that ends at `end` tells these member events.
     pub(super) fn tell<'a>(
         &self,
-        device: &(OwnedUserId, OwnedDeviceId),
+        device: &Device,
         end: i64,
         members: impl Iterator<Item = &'a EventId>,
     ) {
@@ -75,15 +99,30 @@ impl Told {
                 told
             }
         };
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = lock(&told);
         for id in members {
             if told.len() >= MEMBERS_MAX {
                 told.clear();
             }
-            // An earlier answer that told it counts as well.
-            told.entry(self.hasher.hash_one(id)).or_insert(end);
+            let member = Member {
+                end,
+                received: false,
+            };
+            match told.entry(self.hasher.hash_one(id)) {
+                Entry::Vacant(entry) => {
+                    entry.insert(member);
+                }
+                Entry::Occupied(mut entry) if !entry.get().received => {
+                    entry.insert(member);
+                }
+                Entry::Occupied(_) => {}
+            }
         }
     }
+}
+
+fn lock(members: &Members) -> MutexGuard<'_, HashMap<u64, Member>> {
+    members.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -98,9 +137,23 @@ mod tests {
         let device = (owned_user_id!("@a:x.org"), owned_device_id!("A"));
         let members = [event_id!("$1"), event_id!("$2")];
         told.tell(&device, 10, members[..1].iter().copied());
+        assert_eq!(told.news(&device, 10, members.into_iter()), members);
+        told.received(&device, 10);
         assert_eq!(told.news(&device, 9, members.into_iter()), members);
         assert_eq!(told.news(&device, 10, members.into_iter()), members[1..]);
         let other = (owned_user_id!("@a:x.org"), owned_device_id!("B"));
         assert_eq!(told.news(&other, 10, members.into_iter()), members);
+    }
+
+    #[test]
+    fn a_lost_answer_has_told_nothing() {
+        let told = Told::new();
+        let device = (owned_user_id!("@a:x.org"), owned_device_id!("A"));
+        let member = event_id!("$1");
+        told.tell(&device, 10, [member].into_iter());
+        // The client came back with an older token, and got an answer that did not tell it.
+        told.received(&device, 5);
+        told.received(&device, 20);
+        assert_eq!(told.news(&device, 20, [member].into_iter()), [member]);
     }
 }

@@ -33,7 +33,11 @@ pub(crate) async fn send_message_event_route(
             state_key: None,
             content: request.body.into_json(),
             redacts: None,
-            transaction: Some(Transaction::new(&requester.device_id, &key)),
+            transaction: Some(Transaction::new(
+                &requester.device_id,
+                &key,
+                &request.txn_id,
+            )),
             timestamp_ms: None,
         })
         .await?;

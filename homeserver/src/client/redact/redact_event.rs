@@ -40,7 +40,11 @@ pub(crate) async fn redact_event_route(
             state_key: None,
             content,
             redacts: Some(request.event_id),
-            transaction: Some(Transaction::new(&requester.device_id, &key)),
+            transaction: Some(Transaction::new(
+                &requester.device_id,
+                &key,
+                &request.txn_id,
+            )),
             timestamp_ms: None,
         })
         .await?;

@@ -11,6 +11,7 @@ use ruma::api::client::{
 };
 
 use crate::{
+    accounts::SessionState,
     app::App,
     http::{
         decode::{Ruma, raw_json},
@@ -32,8 +33,16 @@ pub(crate) async fn sync_events_route(
     tokio::select! {
         biased;
         answer = app.sync.answer(&request, timeout) => Ok(raw_json(answer?.body)),
-        () = app.accounts.sessions().ended(&session) => Err(ApiError::unknown_token(false)),
+        () = app.accounts.sessions().ended(&session) => Err(over(&app, &session).await),
         () = app.drain.begun() => Ok(raw_json(app.sync.nothing_new(&request).body)),
+    }
+}
+
+/// What a client is told whose session ended while it waited.
+async fn over(app: &App, session: &str) -> ApiError {
+    match app.accounts.sessions().state(session).await {
+        Ok(SessionState::Locked) => ApiError::user_locked(),
+        _ => ApiError::unknown_token(false),
     }
 }
 

@@ -84,8 +84,8 @@ pub(super) async fn it_belongs_to_one_account(subject: &mut impl Subject) {
     }
 }
 
-pub(super) async fn a_batch_is_written_and_read_back(subject: &mut impl Subject) {
-    let store = subject.open().await;
+/// Writes something of everything, then changes and deletes part of it.
+async fn write_two_batches(store: &dyn Store) {
     let mut crypto = Changes::new();
     crypto.put(Table::User, "@bob:a.example", &"one").unwrap();
     crypto.put(Table::Floor, "@bob:a.example", &"two").unwrap();
@@ -119,6 +119,11 @@ pub(super) async fn a_batch_is_written_and_read_back(subject: &mut impl Subject)
     }];
     batch.inbox_delete = vec![1];
     store.commit(batch).await.unwrap();
+}
+
+pub(super) async fn a_batch_is_written_and_read_back(subject: &mut impl Subject) {
+    let store = subject.open().await;
+    write_two_batches(store.as_ref()).await;
     drop(store);
 
     let store = subject.open().await;

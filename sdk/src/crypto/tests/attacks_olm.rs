@@ -2,7 +2,7 @@
 
 use ruma::{DeviceId, serde::JsonObject};
 use serde_json::{Value, json};
-use vodozemac::Ed25519SecretKey;
+use vodozemac::{Ed25519SecretKey, Ed25519Signature};
 
 use super::world::*;
 use crate::crypto::{
@@ -82,82 +82,92 @@ fn refused_keys(bob: &Client) -> Vec<RoomKeyRefusal> {
     bob.notices.iter().filter_map(reason).collect()
 }
 
-#[test]
-fn each_check_of_an_olm_message_discards_what_breaks_it() {
-    let (mut world, mut alice, mut bob) = acquainted();
+/// Device keys of ALICE1 under any user's name and with any keys, properly signed by what they name.
+fn device_keys(
+    name: &str,
+    ed25519: &str,
+    curve25519: &str,
+    signer: impl FnOnce(&[u8]) -> Ed25519Signature,
+) -> Value {
+    let mut keys = json!({
+        "user_id": user(name),
+        "device_id": "ALICE1",
+        "algorithms": [],
+        "keys": { "ed25519:ALICE1": ed25519, "curve25519:ALICE1": curve25519 },
+    });
+    sign(keys.as_object_mut().unwrap(), &user(name), "ALICE1", signer).unwrap();
+    keys
+}
+
+/// One part of an honest message replaced: who the server says sent it, what is replaced, by what, and what comes of it.
+type Broken = (&'static str, &'static str, Value, ToDeviceRefusal);
+
+fn broken_messages(alice: &Client) -> Vec<Broken> {
+    use ToDeviceRefusal as Refusal;
     let other_key = Ed25519SecretKey::new();
     let other = other_key.public_key().to_base64();
-    // The device keys of a device of Carol's, properly signed, but not of this session's device.
-    let mallory = world.client("mallory", "MALLORY1");
-    let foreign = world.device(&mallory).keys.clone();
-    let mut wrong_user = json!({
-        "user_id": user("carol"), "device_id": "ALICE1", "algorithms": [],
-        "keys": { "ed25519:ALICE1": other, "curve25519:ALICE1": alice.machine.curve25519_key() },
+    let (ed25519, curve25519) = (alice.machine.ed25519_key(), alice.machine.curve25519_key());
+    let by_alice = |bytes: &[u8]| alice.machine.account.account.sign(bytes);
+    let wrong_user = device_keys("carol", &ed25519, &curve25519, by_alice);
+    let wrong_curve = device_keys("alice", &ed25519, &other, by_alice);
+    let wrong_ed = device_keys("alice", &other, &curve25519, |bytes| other_key.sign(bytes));
+    let forged = device_keys("alice", &ed25519, &curve25519, |bytes| {
+        other_key.sign(bytes)
     });
-    sign(
-        wrong_user.as_object_mut().unwrap(),
-        &user("carol"),
-        "ALICE1",
-        |bytes| other_key.sign(bytes),
-    )
-    .unwrap();
-    let cases: [(&str, &str, Value, ToDeviceRefusal); 9] = [
-        (
-            "alice",
-            "/sender",
-            json!(user("carol")),
-            ToDeviceRefusal::SenderMismatch,
-        ),
-        (
-            "carol",
-            "/type",
-            json!("m.test"),
-            ToDeviceRefusal::SenderMismatch,
-        ),
+    let carol = || json!(user("carol"));
+    vec![
+        ("alice", "/sender", carol(), Refusal::SenderMismatch),
+        ("carol", "/type", json!("m.test"), Refusal::SenderMismatch),
         (
             "alice",
             "/keys/ed25519",
             json!(other),
-            ToDeviceRefusal::SenderKeyMismatch,
+            Refusal::SenderKeyMismatch,
         ),
-        (
-            "alice",
-            "/recipient",
-            json!(user("carol")),
-            ToDeviceRefusal::RecipientMismatch,
-        ),
+        ("alice", "/recipient", carol(), Refusal::RecipientMismatch),
         (
             "alice",
             "/recipient_keys/ed25519",
             json!(other),
-            ToDeviceRefusal::RecipientKeyMismatch,
-        ),
-        (
-            "alice",
-            "/sender_device_keys/user_id",
-            json!(user("carol")),
-            ToDeviceRefusal::SenderDeviceKeys,
-        ),
-        (
-            "alice",
-            "/sender_device_keys",
-            foreign,
-            ToDeviceRefusal::SenderDeviceKeys,
+            Refusal::RecipientKeyMismatch,
         ),
         (
             "alice",
             "/sender_device_keys",
             wrong_user,
-            ToDeviceRefusal::SenderDeviceKeys,
+            Refusal::SenderDeviceKeys,
+        ),
+        (
+            "alice",
+            "/sender_device_keys",
+            wrong_curve,
+            Refusal::SenderDeviceKeys,
+        ),
+        (
+            "alice",
+            "/sender_device_keys",
+            wrong_ed,
+            Refusal::SenderDeviceKeys,
+        ),
+        (
+            "alice",
+            "/sender_device_keys",
+            forged,
+            Refusal::SenderDeviceKeys,
         ),
         (
             "alice",
             "/sender_device_keys/signatures",
             json!({}),
-            ToDeviceRefusal::SenderDeviceKeys,
+            Refusal::SenderDeviceKeys,
         ),
-    ];
-    for (sender, path, value, reason) in cases {
+    ]
+}
+
+#[test]
+fn each_check_of_an_olm_message_discards_what_breaks_it() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    for (sender, path, value, reason) in broken_messages(&alice) {
         let mut plaintext = honest(&alice, &bob, "m.test", json!({}));
         *plaintext.pointer_mut(path).unwrap() = value;
         deliver(&mut world, &mut alice, &bob, sender, &plaintext);
@@ -170,16 +180,8 @@ fn each_check_of_an_olm_message_discards_what_breaks_it() {
     deliver(&mut world, &mut alice, &bob, "alice", &plaintext);
     let outcome = world.sync(&mut bob);
     assert_eq!(outcome.to_device[0].content["a"], 1);
-    assert_eq!(
-        outcome.to_device[0]
-            .encryption
-            .as_ref()
-            .unwrap()
-            .sender_device
-            .as_ref()
-            .unwrap(),
-        "ALICE1"
-    );
+    let encryption = outcome.to_device[0].encryption.as_ref().unwrap();
+    assert_eq!(encryption.sender_device.as_ref().unwrap(), "ALICE1");
 }
 
 #[test]

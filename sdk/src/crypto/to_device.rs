@@ -4,15 +4,16 @@
 //! anything else. Spec: <https://spec.matrix.org/v1.19/client-server-api/#validation-of-incoming-decrypted-events>
 
 use ruma::{
-    DeviceId, OwnedUserId, UserId,
+    DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId,
     events::AnyToDeviceEvent,
     serde::{JsonObject, Raw},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vodozemac::olm::OlmMessage;
 
 use super::{
+    account::object,
     changes::Staged,
     error::CryptoError,
     machine::OlmMachine,
@@ -22,6 +23,7 @@ use super::{
     query::parse_device_object,
     requests::SyncChanges,
     secret::wipe,
+    signing::into_raw,
 };
 
 /// So many reasons for withheld keys are kept; the server can send as many as it likes.
@@ -51,6 +53,20 @@ struct OlmPlaintext {
 #[derive(Deserialize)]
 struct SigningKey {
     ed25519: String,
+}
+
+/// The content of an `m.room_key_request`.
+#[derive(Deserialize)]
+struct KeyRequest {
+    action: String,
+    requesting_device_id: OwnedDeviceId,
+    body: RequestedKey,
+}
+
+#[derive(Deserialize)]
+struct RequestedKey {
+    room_id: OwnedRoomId,
+    session_id: String,
 }
 
 /// A checked Olm message.
@@ -107,8 +123,9 @@ impl OlmMachine {
                 reason: RoomKeyRefusal::NotEncrypted,
             }),
             "m.room_key.withheld" => self.receive_withheld(&event.content)?,
-            // Secrets are taken over Olm only, keys are forwarded to nobody, and a dummy says nothing.
-            "m.secret.send" | "m.room_key_request" | "m.dummy" => {}
+            "m.room_key_request" => self.answer_key_request(&event.sender, &event.content)?,
+            // Secrets are taken over Olm only, and a dummy says nothing.
+            "m.secret.send" | "m.dummy" => {}
             _ => outcome.to_device.push(ToDeviceEvent {
                 sender: event.sender,
                 event_type: event.event_type,
@@ -241,6 +258,41 @@ impl OlmMachine {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Keys are forwarded to nobody. Who asks for that of an expiring session is told so, since no other device of ours will do better;
+    /// other requests are left to devices that may answer.
+    fn answer_key_request(
+        &mut self,
+        sender: &UserId,
+        content: &JsonObject,
+    ) -> Result<(), CryptoError> {
+        let Ok(request) = serde_json::from_value::<KeyRequest>(Value::Object(content.clone()))
+        else {
+            return Ok(());
+        };
+        let device_id = request.requesting_device_id;
+        let asked_by_known = self
+            .users
+            .get(sender)
+            .is_some_and(|user| user.devices.contains_key(&device_id));
+        let session_id = &request.body.session_id;
+        let expiring = self
+            .inbound
+            .iter()
+            .any(|(key, record)| key.session_id == *session_id && record.expiry.is_some());
+        if request.action != "request" || !asked_by_known || !expiring {
+            return Ok(());
+        }
+        let answer = object(json!({
+            "algorithm": "m.megolm.v1.aes-sha2",
+            "code": "m.unauthorised",
+            "room_id": request.body.room_id,
+            "session_id": session_id,
+            "sender_key": self.account.curve25519(),
+        }))?;
+        let message = (sender.to_owned(), device_id, into_raw(answer)?);
+        self.queue_to_device("m.room_key.withheld", vec![message], None)
     }
 
     /// Remembers why a key does not come. Anyone can write such a notice: it explains, and proves nothing.

@@ -308,3 +308,36 @@ fn a_key_that_died_before_it_was_sent_is_not_sent() {
     world.pump(&mut alice);
     assert!(world.device(&bob).inbox.is_empty());
 }
+
+#[test]
+fn a_request_for_an_expiring_key_is_refused_and_others_are_not_answered() {
+    let (mut world, mut alice, _bob, members) = alice_and_bob();
+    let mut bob2 = world.client("bob", "BOB2");
+    let expiring = world.send(&mut alice, &members, "x", lasting(HOUR));
+    let staying = world.send(&mut alice, &members, "x", EncryptOptions::default());
+    world.sync(&mut bob2);
+    for event in [&staying, &expiring] {
+        let content = json!({
+            "action": "request",
+            "requesting_device_id": "BOB2",
+            "request_id": "1",
+            "body": {
+                "algorithm": "m.megolm.v1.aes-sha2",
+                "room_id": room(),
+                "session_id": event["content"]["session_id"],
+            },
+        });
+        let request =
+            json!({ "type": "m.room_key_request", "sender": user("bob"), "content": content });
+        world.device(&alice).inbox.push(request);
+    }
+    world.sync(&mut alice);
+    let [answer] = &world.device(&bob2).inbox[..] else {
+        panic!("one answer")
+    };
+    assert_eq!(answer["content"]["code"], "m.unauthorised");
+    assert_eq!(
+        answer["content"]["session_id"],
+        expiring["content"]["session_id"]
+    );
+}

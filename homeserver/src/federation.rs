@@ -10,3 +10,6 @@ pub(crate) mod backfill;
 pub mod discovery;
 pub(crate) mod event;
 pub(crate) mod membership;
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,8 @@ pub use self::{
     keys::{BadDocument, OwnKeys, ServerKeys, signed_document},
     remote::Remote,
     sender::{
-        DeviceLists, EduRange, EduSource, OwedEdu, OwedEdus, Projection, ProjectionError, Receipts, Sender,
-        SenderContext,
+        DeviceLists, EduRange, EduSource, OwedEdu, OwedEdus, Projection, ProjectionError, Receipts,
+        Sender, SenderContext,
     },
     server_name::{ResolveError, Route, ServerNames},
     transport::{

@@ -19,8 +19,8 @@ mod aliases;
 mod append;
 mod connect;
 mod cross_signing;
-mod device_keys;
 mod destinations;
+mod device_keys;
 mod devices;
 pub mod entity;
 mod error;
@@ -28,17 +28,17 @@ mod events;
 mod heads;
 mod log;
 mod one_time_keys;
-mod receipts;
 mod owed;
+mod receipts;
 mod registration_tokens;
 mod rooms;
 mod scope;
 mod server_keys;
 mod sessions;
 mod state;
+mod stays;
 mod timeline;
 mod to_device;
-mod stays;
 mod tx;
 mod writer;
 
@@ -52,16 +52,16 @@ pub use self::{
     cross_signing::{
         AddSignatures, ForeignSignature, NewCrossSigningKey, SetCrossSigningKeys, SignedObject,
     },
-    device_keys::{CrossSigningKey, KeyUsage, UserKeys},
     destinations::{DestinationRow, SaveDestination, Stay},
+    device_keys::{CrossSigningKey, KeyUsage, UserKeys},
     devices::{DeleteDevices, Device, RenameDevice},
     error::StoreError,
     events::{Direction, Event, EventStatus},
     heads::Heads,
     log::{LogEnd, LogKind, LogRow},
     one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
-    receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     owed::StoredReceipt,
+    receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
     scope::Scope,

@@ -70,13 +70,24 @@ impl Rooms {
     ) -> Result<bool, ReceiveError> {
         let mut placed = Vec::new();
         let mut budget = Budget::default();
-        let Some(oldest) = events.last().map(|signed| signed.pdu().event_id.clone()) else {
+        let Some(oldest) = events.last() else {
             return Ok(false);
         };
         // The state before the oldest leads, over the events in between, to that of the others.
-        let mut state = self
-            .fetch_state(server, snapshot, &oldest, &mut budget)
-            .await?;
+        // Before a room's first event there is none.
+        let mut state = if oldest.pdu().prev_events.is_empty() {
+            RoomStateMap::default()
+        } else {
+            let oldest = &oldest.pdu().event_id;
+            match self
+                .fetch_state(server, snapshot, oldest, &mut budget)
+                .await
+            {
+                Err(ReceiveError::Storage) => return Err(ReceiveError::Storage),
+                Err(_) => return Ok(false),
+                Ok(state) => state,
+            }
+        };
         for signed in events.iter().rev() {
             if self
                 .fetch_auth_events(server, snapshot, signed, &mut budget)

@@ -8,8 +8,10 @@
 pub(crate) mod account;
 pub(crate) mod alias;
 pub(crate) mod context;
+pub(crate) mod config;
 pub(crate) mod device;
 pub(crate) mod discovery;
+pub(crate) mod filter;
 pub(crate) mod keys;
 pub(crate) mod membership;
 pub(crate) mod message;
@@ -24,6 +26,14 @@ pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod to_device;
 pub(crate) mod typing;
+pub(crate) mod profile;
+pub(crate) mod push;
+pub(crate) mod session;
+pub(crate) mod tag;
+pub(crate) mod thirdparty;
+pub(crate) mod to_device;
+pub(crate) mod user;
+pub(crate) mod user_directory;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use quick_cache::sync::Cache;
 use ruma::RoomVersionId;
 use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, QuerySelect};
 
+mod account_data;
 mod accounts;
 mod aliases;
 mod append;
@@ -30,6 +31,8 @@ mod log;
 mod one_time_keys;
 mod receipts;
 mod owed;
+mod profiles;
+mod push_rules;
 mod registration_tokens;
 mod rooms;
 mod scope;
@@ -43,6 +46,7 @@ mod tx;
 mod writer;
 
 pub use self::{
+    account_data::{CreateFilter, DeletePusher, SetAccountData, SetPusher, SetTag},
     accounts::{
         Account, AccountState, CreateAccount, Creation, Deactivate, SetLocked, SetPassword,
     },
@@ -62,6 +66,8 @@ pub use self::{
     one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
     receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     owed::StoredReceipt,
+    profiles::{CreateOpenidToken, SetProfileField},
+    push_rules::{EditPushRules, PushRuleEdit, PushRuleError},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
     scope::Scope,
@@ -99,6 +105,7 @@ pub struct Store {
     state_cache: Cache<i64, RoomStateMap>,
     key_cache: Arc<device_keys::KeyCache>,
     count_cache: Arc<one_time_keys::CountCache>,
+    rules_cache: Arc<push_rules::RulesCache>,
 }
 
 impl std::fmt::Debug for Store {
@@ -122,10 +129,13 @@ impl Store {
         let heads = Arc::new(Heads::new(newest_position(&reader).await?));
         let key_cache = Arc::new(device_keys::KeyCache::new());
         let count_cache = Arc::new(one_time_keys::CountCache::new());
+        let rules_cache = Arc::new(push_rules::RulesCache::new());
         let (keys, counts) = (Arc::clone(&key_cache), Arc::clone(&count_cache));
+        let rules = Arc::clone(&rules_cache);
         heads.on_commit(Box::new(move |published| {
             keys.on_commit(published);
             counts.on_commit(published);
+            rules.on_commit(published);
         }));
         let writer = writer::Writer::start(write, engine, Arc::clone(&heads));
         Ok(Arc::new(Self {
@@ -139,6 +149,7 @@ impl Store {
             state_cache: Cache::new(state::GROUPS_CACHED_MAX),
             key_cache,
             count_cache,
+            rules_cache,
         }))
     }
 

@@ -18,30 +18,32 @@ mod account_data;
 mod accounts;
 mod aliases;
 mod append;
+mod backups;
 mod connect;
 mod cross_signing;
-mod device_keys;
 mod destinations;
+mod device_keys;
 mod devices;
 pub mod entity;
 mod error;
 mod events;
 mod heads;
 mod log;
+mod media;
 mod one_time_keys;
-mod receipts;
 mod owed;
 mod profiles;
 mod push_rules;
+mod receipts;
 mod registration_tokens;
 mod rooms;
 mod scope;
 mod server_keys;
 mod sessions;
 mod state;
+mod stays;
 mod timeline;
 mod to_device;
-mod stays;
 mod tx;
 mod writer;
 
@@ -52,22 +54,27 @@ pub use self::{
     },
     aliases::{DeleteAlias, NewAlias},
     append::{Moved, NewEvent, NewMembership, NewTransaction, OnDisk, RoomAppend},
+    backups::{
+        Backup, BackupEdit, BackupEdited, BackupKey, BackupUpdate, CreateBackup, DeleteBackup,
+        EditBackup, KeySelection, UpdateBackup,
+    },
     connect::{Engine, StoreOptions},
     cross_signing::{
         AddSignatures, ForeignSignature, NewCrossSigningKey, SetCrossSigningKeys, SignedObject,
     },
-    device_keys::{CrossSigningKey, KeyUsage, UserKeys},
     destinations::{DestinationRow, SaveDestination, Stay},
+    device_keys::{CrossSigningKey, KeyUsage, UserKeys},
     devices::{DeleteDevices, Device, RenameDevice},
     error::StoreError,
     events::{Direction, Event, EventStatus},
     heads::Heads,
     log::{LogEnd, LogKind, LogRow},
+    media::{KeepMedia, MediaRow, MediaUsage, ReserveMedia},
     one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
-    receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     owed::StoredReceipt,
     profiles::{CreateOpenidToken, SetProfileField},
     push_rules::{EditPushRules, PushRuleEdit, PushRuleError},
+    receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
     scope::Scope,

@@ -19,6 +19,7 @@ use crate::{
     app::App,
     http::{error::ApiError, requester::Requester},
     outbound::Bounds,
+    rooms::Profile,
     store::SetProfileField,
 };
 
@@ -119,7 +120,15 @@ fn check(field: &str, value: Option<&Value>) -> Result<(), ApiError> {
 
 /// Puts the new name or avatar into the rooms that the user is in.
 async fn tell_rooms(app: &App, user: &UserId) -> Result<(), ApiError> {
-    let profile = app.rooms.profile_of(user).await?;
-    app.rooms.update_profile(user, &profile).await?;
+    let fields = app.store.profile(user).await?;
+    let text = |field: &str| fields.get(field).and_then(Value::as_str).map(str::to_owned);
+    let profile = Profile {
+        displayname: text("displayname"),
+        avatar_url: text("avatar_url"),
+    };
+    if let Err(error) = app.rooms.update_profile(user, &profile).await {
+        tracing::error!(%error, "the rooms of a user could not be told of a new profile");
+        return Err(ApiError::internal());
+    }
     Ok(())
 }

@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, api::client::uiaa::UserIdentifier};
+use sha2::{Digest, Sha256};
 
 use crate::{
     clock::{Clock, Rng},
@@ -150,4 +152,9 @@ pub enum PasswordCheck {
     Wrong,
     /// It would, if the account were not locked.
     Locked,
+}
+
+/// The hash under which an OpenID token is kept: SHA-256, in unpadded base64.
+pub fn openid_token_hash(token: &str) -> String {
+    STANDARD_NO_PAD.encode(Sha256::digest(token.as_bytes()))
 }

@@ -17,6 +17,7 @@ use crate::{
         nonce::Nonces, origin::OriginVerifier, requester::Authenticator, token::Tokens, uia::Uia,
     },
     key_files::TokenKey,
+    media::Media,
     outbound::{
         DeviceLists, EduSource, OwnKeys, ProjectionError, Receipts, Remote, Sender, SenderContext,
         ServerKeys, Transport,
@@ -63,6 +64,8 @@ pub struct Parts {
     pub accounts: Arc<Accounts>,
     /// Public encryption keys, ours and others'.
     pub keys: Keys,
+    /// Uploads, and the media of other servers.
+    pub media: Media,
     /// Access and refresh tokens.
     pub tokens: Arc<Tokens>,
     /// Tokens to requesters.
@@ -168,6 +171,13 @@ impl App {
             config.server_name.clone(),
             Arc::new(remote.clone()),
         );
+        let media = Media::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+            remote.clone(),
+            &config,
+        );
         let tokens = Arc::new(Tokens::new(&token_key, Arc::clone(&clock)));
         let authenticator = Arc::new(Authenticator::new(
             Arc::clone(&tokens),
@@ -196,6 +206,7 @@ impl App {
             typing,
             accounts,
             keys,
+            media,
             tokens,
             authenticator,
             uia,

@@ -7,12 +7,18 @@
 
 pub(crate) mod account;
 pub(crate) mod alias;
+pub(crate) mod backup;
+pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod device;
 pub(crate) mod discovery;
+pub(crate) mod filter;
 pub(crate) mod keys;
+pub(crate) mod media;
 pub(crate) mod membership;
 pub(crate) mod message;
+pub(crate) mod profile;
+pub(crate) mod push;
 pub(crate) mod read_marker;
 pub(crate) mod reading;
 pub(crate) mod receipt;
@@ -22,8 +28,12 @@ pub(crate) mod room;
 pub(crate) mod session;
 pub(crate) mod state;
 pub(crate) mod sync;
+pub(crate) mod tag;
+pub(crate) mod thirdparty;
 pub(crate) mod to_device;
 pub(crate) mod typing;
+pub(crate) mod user;
+pub(crate) mod user_directory;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ pub mod http;
 pub mod sync;
 
 pub mod accounts;
+pub mod media;
 pub mod outbound;
 pub mod rooms;
 

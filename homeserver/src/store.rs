@@ -14,9 +14,11 @@ use quick_cache::sync::Cache;
 use ruma::RoomVersionId;
 use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, QuerySelect};
 
+mod account_data;
 mod accounts;
 mod aliases;
 mod append;
+mod backups;
 mod connect;
 mod cross_signing;
 mod destinations;
@@ -27,8 +29,11 @@ mod error;
 mod events;
 mod heads;
 mod log;
+mod media;
 mod one_time_keys;
 mod owed;
+mod profiles;
+mod push_rules;
 mod receipts;
 mod registration_tokens;
 mod rooms;
@@ -43,11 +48,16 @@ mod tx;
 mod writer;
 
 pub use self::{
+    account_data::{CreateFilter, DeletePusher, SetAccountData, SetPusher, SetTag},
     accounts::{
         Account, AccountState, CreateAccount, Creation, Deactivate, SetLocked, SetPassword,
     },
     aliases::{DeleteAlias, NewAlias},
     append::{Moved, NewEvent, NewMembership, NewTransaction, OnDisk, RoomAppend},
+    backups::{
+        Backup, BackupEdit, BackupEdited, BackupKey, BackupUpdate, CreateBackup, DeleteBackup,
+        EditBackup, KeySelection, UpdateBackup,
+    },
     connect::{Engine, StoreOptions},
     cross_signing::{
         AddSignatures, ForeignSignature, NewCrossSigningKey, SetCrossSigningKeys, SignedObject,
@@ -59,8 +69,11 @@ pub use self::{
     events::{Direction, Event, EventStatus},
     heads::Heads,
     log::{LogEnd, LogKind, LogRow},
+    media::{KeepMedia, MediaRow, MediaUsage, ReserveMedia},
     one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
     owed::StoredReceipt,
+    profiles::{CreateOpenidToken, SetProfileField},
+    push_rules::{EditPushRules, PushRuleEdit, PushRuleError},
     receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
@@ -99,6 +112,7 @@ pub struct Store {
     state_cache: Cache<i64, RoomStateMap>,
     key_cache: Arc<device_keys::KeyCache>,
     count_cache: Arc<one_time_keys::CountCache>,
+    rules_cache: Arc<push_rules::RulesCache>,
 }
 
 impl std::fmt::Debug for Store {
@@ -122,10 +136,13 @@ impl Store {
         let heads = Arc::new(Heads::new(newest_position(&reader).await?));
         let key_cache = Arc::new(device_keys::KeyCache::new());
         let count_cache = Arc::new(one_time_keys::CountCache::new());
+        let rules_cache = Arc::new(push_rules::RulesCache::new());
         let (keys, counts) = (Arc::clone(&key_cache), Arc::clone(&count_cache));
+        let rules = Arc::clone(&rules_cache);
         heads.on_commit(Box::new(move |published| {
             keys.on_commit(published);
             counts.on_commit(published);
+            rules.on_commit(published);
         }));
         let writer = writer::Writer::start(write, engine, Arc::clone(&heads));
         Ok(Arc::new(Self {
@@ -139,6 +156,7 @@ impl Store {
             state_cache: Cache::new(state::GROUPS_CACHED_MAX),
             key_cache,
             count_cache,
+            rules_cache,
         }))
     }
 

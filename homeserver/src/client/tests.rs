@@ -1,6 +1,6 @@
 //! Stories of the client-server API against the whole router, on a database of their own.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use axum::{Router, body::Body};
 use http::Request;
@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use crate::{
     app::{App, Foundation},
     clock::{MockClock, SeededRng},
-    config::Config,
+    config::{Config, Resource},
     key_files,
     outbound::testing::Network,
     router,
@@ -20,7 +20,11 @@ use crate::{
 };
 
 mod accounts;
+mod backups;
+mod data;
 mod keys;
+mod media;
+mod push_rules;
 mod sessions;
 mod sync;
 mod to_device;
@@ -100,7 +104,10 @@ impl Server {
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let request = request.body(body).unwrap();
+        self.answer(request.body(body).unwrap()).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -151,7 +158,8 @@ async fn open(folder: &Path, config: Config, clock: &MockClock, seed: u64) -> (A
         drain: crate::drain::Drain::new(),
     };
     let app = App::new(foundation);
-    let router = router::client(&app);
+    let served = BTreeSet::from([Resource::Client, Resource::Media]);
+    let router = router::routes(&app, &served);
     (app, router)
 }
 

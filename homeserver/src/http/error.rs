@@ -6,6 +6,7 @@
 mod accounts;
 mod federation;
 mod keys;
+mod media;
 mod rooms;
 mod sync;
 

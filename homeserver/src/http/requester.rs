@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use http::{header, request::Parts};
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use super::{
     error::ApiError,
@@ -101,6 +101,20 @@ impl Authenticator {
             SessionState::Superseded => Err(TokenError::Expired),
             SessionState::Locked => Err(TokenError::Locked),
             SessionState::Gone => Err(TokenError::Unknown),
+        }
+    }
+}
+
+impl Requester {
+    /// Whether a path that names a user names the requester.
+    ///
+    /// # Errors
+    /// `M_FORBIDDEN` if it names somebody else.
+    pub fn must_be(&self, user: &UserId) -> Result<(), ApiError> {
+        if self.user_id == user {
+            Ok(())
+        } else {
+            Err(ApiError::forbidden("This belongs to another user"))
         }
     }
 }

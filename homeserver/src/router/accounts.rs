@@ -1,42 +1,37 @@
 //! Accounts, sessions, devices, profiles, account data, push rules, discovery.
 
 use axum::{Router, routing::get};
-use ruma::api::client::{
-    account as wire_account, device as wire_device, discovery as wire_discovery,
-    session as wire_session,
-};
+use ruma::api::client as wire;
 
-use crate::{
-    app::App,
-    client::{account, device, discovery, session},
-    http::route::RouteExt,
-};
+use crate::{app::App, client, http::route::RouteExt};
 
 /// The table.
 pub(super) fn routes() -> Router<App> {
     accounts()
+        .merge(account_data())
+        .merge(profiles())
+        .merge(push())
         .merge(sessions())
         .merge(devices())
         .merge(discovery())
 }
 
 fn accounts() -> Router<App> {
-    use account::*;
-    use wire_account as wire;
+    use client::account::*;
     Router::new()
-        .endpoint::<wire::register::v3::Request, _, _>(register::register_route)
-        .endpoint::<wire::get_username_availability::v3::Request, _, _>(
+        .endpoint::<wire::account::register::v3::Request, _, _>(register::register_route)
+        .endpoint::<wire::account::get_username_availability::v3::Request, _, _>(
             get_username_availability::get_username_availability_route,
         )
-        .endpoint::<wire::check_registration_token_validity::v1::Request, _, _>(
+        .endpoint::<wire::account::check_registration_token_validity::v1::Request, _, _>(
             check_registration_token_validity::check_registration_token_validity_route,
         )
-        .endpoint::<wire::whoami::v3::Request, _, _>(whoami::whoami_route)
-        .endpoint::<wire::change_password::v3::Request, _, _>(
+        .endpoint::<wire::account::whoami::v3::Request, _, _>(whoami::whoami_route)
+        .endpoint::<wire::account::change_password::v3::Request, _, _>(
             change_password::change_password_route,
         )
-        .endpoint::<wire::deactivate::v3::Request, _, _>(deactivate::deactivate_route)
-        .endpoint::<wire::get_3pids::v3::Request, _, _>(get_3pids::get_3pids_route)
+        .endpoint::<wire::account::deactivate::v3::Request, _, _>(deactivate::deactivate_route)
+        .endpoint::<wire::account::get_3pids::v3::Request, _, _>(get_3pids::get_3pids_route)
         .route(
             "/_passeur/admin/v1/register",
             get(provision::nonce_route).post(provision::provision_route),
@@ -44,40 +39,123 @@ fn accounts() -> Router<App> {
 }
 
 fn sessions() -> Router<App> {
-    use session::*;
-    use wire_session as wire;
+    use client::session::*;
     Router::new()
-        .endpoint::<wire::get_login_types::v3::Request, _, _>(
+        .endpoint::<wire::session::get_login_types::v3::Request, _, _>(
             get_login_types::get_login_types_route,
         )
-        .endpoint::<wire::login::v3::Request, _, _>(login::login_route)
-        .endpoint::<wire::refresh_token::v3::Request, _, _>(refresh_token::refresh_token_route)
-        .endpoint::<wire::logout::v3::Request, _, _>(logout::logout_route)
-        .endpoint::<wire::logout_all::v3::Request, _, _>(logout_all::logout_all_route)
+        .endpoint::<wire::session::login::v3::Request, _, _>(login::login_route)
+        .endpoint::<wire::session::refresh_token::v3::Request, _, _>(
+            refresh_token::refresh_token_route,
+        )
+        .endpoint::<wire::session::logout::v3::Request, _, _>(logout::logout_route)
+        .endpoint::<wire::session::logout_all::v3::Request, _, _>(logout_all::logout_all_route)
 }
 
 fn devices() -> Router<App> {
-    use device::*;
-    use wire_device as wire;
+    use client::device::*;
     Router::new()
-        .endpoint::<wire::get_devices::v3::Request, _, _>(get_devices::get_devices_route)
-        .endpoint::<wire::get_device::v3::Request, _, _>(get_device::get_device_route)
-        .endpoint::<wire::update_device::v3::Request, _, _>(update_device::update_device_route)
-        .endpoint::<wire::delete_device::v3::Request, _, _>(delete_device::delete_device_route)
-        .endpoint::<wire::delete_devices::v3::Request, _, _>(delete_devices::delete_devices_route)
+        .endpoint::<wire::device::get_devices::v3::Request, _, _>(get_devices::get_devices_route)
+        .endpoint::<wire::device::get_device::v3::Request, _, _>(get_device::get_device_route)
+        .endpoint::<wire::device::update_device::v3::Request, _, _>(
+            update_device::update_device_route,
+        )
+        .endpoint::<wire::device::delete_device::v3::Request, _, _>(
+            delete_device::delete_device_route,
+        )
+        .endpoint::<wire::device::delete_devices::v3::Request, _, _>(
+            delete_devices::delete_devices_route,
+        )
 }
 
 fn discovery() -> Router<App> {
-    use discovery::*;
-    use wire_discovery as wire;
+    use client::discovery::*;
     Router::new()
-        .endpoint::<wire::get_supported_versions::Request, _, _>(
+        .endpoint::<wire::discovery::get_supported_versions::Request, _, _>(
             get_supported_versions::get_supported_versions_route,
         )
-        .endpoint::<wire::get_capabilities::v3::Request, _, _>(
+        .endpoint::<wire::discovery::get_capabilities::v3::Request, _, _>(
             get_capabilities::get_capabilities_route,
         )
-        .endpoint::<wire::discover_homeserver::Request, _, _>(
+        .endpoint::<wire::discovery::discover_homeserver::Request, _, _>(
             discover_homeserver::discover_homeserver_route,
         )
+}
+
+fn account_data() -> Router<App> {
+    use client::{config::*, filter::*, tag::*, thirdparty::*, user::*, user_directory::*};
+    Router::new()
+        .endpoint::<wire::config::get_global_account_data::v3::Request, _, _>(
+            get_global_account_data::get_global_account_data_route,
+        )
+        .endpoint::<wire::config::set_global_account_data::v3::Request, _, _>(
+            set_global_account_data::set_global_account_data_route,
+        )
+        .endpoint::<wire::config::get_room_account_data::v3::Request, _, _>(
+            get_room_account_data::get_room_account_data_route,
+        )
+        .endpoint::<wire::config::set_room_account_data::v3::Request, _, _>(
+            set_room_account_data::set_room_account_data_route,
+        )
+        .endpoint::<wire::tag::get_tags::v3::Request, _, _>(get_tags::get_tags_route)
+        .endpoint::<wire::tag::create_tag::v3::Request, _, _>(create_tag::create_tag_route)
+        .endpoint::<wire::tag::delete_tag::v3::Request, _, _>(delete_tag::delete_tag_route)
+        .endpoint::<wire::filter::create_filter::v3::Request, _, _>(
+            create_filter::create_filter_route,
+        )
+        .endpoint::<wire::filter::get_filter::v3::Request, _, _>(get_filter::get_filter_route)
+        .endpoint::<wire::account::request_openid_token::v3::Request, _, _>(
+            request_openid_token::request_openid_token_route,
+        )
+        .endpoint::<wire::user_directory::search_users::v3::Request, _, _>(
+            search_users::search_users_route,
+        )
+        .endpoint::<wire::thirdparty::get_protocols::v3::Request, _, _>(
+            get_protocols::get_protocols_route,
+        )
+}
+
+fn profiles() -> Router<App> {
+    use client::profile::*;
+    Router::new()
+        .endpoint::<wire::profile::get_profile::v3::Request, _, _>(get_profile::get_profile_route)
+        .endpoint::<wire::profile::get_profile_field::v3::Request, _, _>(
+            get_profile_field::get_profile_field_route,
+        )
+        .endpoint::<wire::profile::set_profile_field::v3::Request, _, _>(
+            set_profile_field::set_profile_field_route,
+        )
+        .endpoint::<wire::profile::delete_profile_field::v3::Request, _, _>(
+            delete_profile_field::delete_profile_field_route,
+        )
+}
+
+fn push() -> Router<App> {
+    use client::push::*;
+    Router::new()
+        .endpoint::<wire::push::get_pushrules_all::v3::Request, _, _>(
+            get_pushrules_all::get_pushrules_all_route,
+        )
+        .endpoint::<wire::push::get_pushrules_global_scope::v3::Request, _, _>(
+            get_pushrules_global_scope::get_pushrules_global_scope_route,
+        )
+        .endpoint::<wire::push::get_pushrule::v3::Request, _, _>(get_pushrule::get_pushrule_route)
+        .endpoint::<wire::push::set_pushrule::v3::Request, _, _>(set_pushrule::set_pushrule_route)
+        .endpoint::<wire::push::delete_pushrule::v3::Request, _, _>(
+            delete_pushrule::delete_pushrule_route,
+        )
+        .endpoint::<wire::push::get_pushrule_actions::v3::Request, _, _>(
+            get_pushrule_actions::get_pushrule_actions_route,
+        )
+        .endpoint::<wire::push::set_pushrule_actions::v3::Request, _, _>(
+            set_pushrule_actions::set_pushrule_actions_route,
+        )
+        .endpoint::<wire::push::get_pushrule_enabled::v3::Request, _, _>(
+            get_pushrule_enabled::get_pushrule_enabled_route,
+        )
+        .endpoint::<wire::push::set_pushrule_enabled::v3::Request, _, _>(
+            set_pushrule_enabled::set_pushrule_enabled_route,
+        )
+        .endpoint::<wire::push::get_pushers::v3::Request, _, _>(get_pushers::get_pushers_route)
+        .endpoint::<wire::push::set_pusher::v3::Request, _, _>(set_pusher::set_pusher_route)
 }

@@ -1,17 +1,18 @@
 //! End-to-end encryption: device keys, cross-signing, backups, send-to-device.
 
 use axum::Router;
-use ruma::api::client::{keys as wire, to_device as wire_to_device};
+use ruma::api::client::{backup as wire_backup, keys as wire, to_device as wire_to_device};
 
 use crate::{
     app::App,
-    client::{keys::*, to_device::*},
+    client::{backup::*, keys::*, to_device::*},
     http::route::RouteExt,
 };
 
 /// The table.
 pub(super) fn routes() -> Router<App> {
     Router::new()
+        .merge(backups())
         .endpoint::<wire::upload_keys::v3::Request, _, _>(upload_keys::upload_keys_route)
         .endpoint::<wire::get_keys::v3::Request, _, _>(get_keys::get_keys_route)
         .endpoint::<wire::claim_keys::v3::Request, _, _>(claim_keys::claim_keys_route)
@@ -23,5 +24,51 @@ pub(super) fn routes() -> Router<App> {
         )
         .endpoint::<wire_to_device::send_event_to_device::v3::Request, _, _>(
             send_event_to_device::send_event_to_device_route,
+        )
+}
+
+fn backups() -> Router<App> {
+    Router::new()
+        .endpoint::<wire_backup::create_backup_version::v3::Request, _, _>(
+            create_backup_version::create_backup_version_route,
+        )
+        .endpoint::<wire_backup::get_latest_backup_info::v3::Request, _, _>(
+            get_latest_backup_info::get_latest_backup_info_route,
+        )
+        .endpoint::<wire_backup::get_backup_info::v3::Request, _, _>(
+            get_backup_info::get_backup_info_route,
+        )
+        .endpoint::<wire_backup::update_backup_version::v3::Request, _, _>(
+            update_backup_version::update_backup_version_route,
+        )
+        .endpoint::<wire_backup::delete_backup_version::v3::Request, _, _>(
+            delete_backup_version::delete_backup_version_route,
+        )
+        .endpoint::<wire_backup::add_backup_keys::v3::Request, _, _>(
+            add_backup_keys::add_backup_keys_route,
+        )
+        .endpoint::<wire_backup::get_backup_keys::v3::Request, _, _>(
+            get_backup_keys::get_backup_keys_route,
+        )
+        .endpoint::<wire_backup::delete_backup_keys::v3::Request, _, _>(
+            delete_backup_keys::delete_backup_keys_route,
+        )
+        .endpoint::<wire_backup::add_backup_keys_for_room::v3::Request, _, _>(
+            add_backup_keys_for_room::add_backup_keys_for_room_route,
+        )
+        .endpoint::<wire_backup::get_backup_keys_for_room::v3::Request, _, _>(
+            get_backup_keys_for_room::get_backup_keys_for_room_route,
+        )
+        .endpoint::<wire_backup::delete_backup_keys_for_room::v3::Request, _, _>(
+            delete_backup_keys_for_room::delete_backup_keys_for_room_route,
+        )
+        .endpoint::<wire_backup::add_backup_keys_for_session::v3::Request, _, _>(
+            add_backup_keys_for_session::add_backup_keys_for_session_route,
+        )
+        .endpoint::<wire_backup::get_backup_keys_for_session::v3::Request, _, _>(
+            get_backup_keys_for_session::get_backup_keys_for_session_route,
+        )
+        .endpoint::<wire_backup::delete_backup_keys_for_session::v3::Request, _, _>(
+            delete_backup_keys_for_session::delete_backup_keys_for_session_route,
         )
 }

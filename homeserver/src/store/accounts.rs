@@ -2,19 +2,19 @@
 //!
 //! Invariant: a user id is given once for ever; a deactivated account keeps its row and nothing else.
 
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedUserId, UserId, push::Ruleset};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::Expr,
 };
 
 use super::{
-    Change, LogKind, Scope, Store, StoreError, Tx, devices,
+    Change, LogKind, Scope, Store, StoreError, Tx, account_data, devices,
     entity::{
-        account_data, accounts, backup_keys, cross_signing_keys, filters, key_backups,
-        key_signatures, openid_tokens, profiles,
+        account_data as account_data_rows, accounts, backup_keys, cross_signing_keys, filters,
+        key_backups, key_signatures, openid_tokens, profiles,
     },
-    registration_tokens,
+    push_rules, registration_tokens,
     sessions::{self, NewSession},
 };
 
@@ -147,6 +147,8 @@ impl Change for CreateAccount {
         accounts::Entity::insert(row)
             .exec_without_returning(tx.connection())
             .await?;
+        let rules = push_rules::to_json(Ruleset::server_default(&self.user_id))?;
+        account_data::write(tx, &self.user_id, None, push_rules::PUSH_RULES, &rules).await?;
         if let Some(session) = &self.session {
             sessions::start(tx, session).await?;
         }
@@ -261,7 +263,7 @@ impl Change for Deactivate {
         }
         delete_from!(
             profiles,
-            account_data,
+            account_data_rows,
             filters,
             openid_tokens,
             cross_signing_keys,

@@ -197,7 +197,7 @@ fn event_of(datum: &AccountDatum) -> Vec<u8> {
 impl Sync {
     /// The push rules of a user.
     pub(super) async fn push_rules(&self, user: &UserId) -> Result<Arc<Ruleset>, StoreError> {
-        Ok(Arc::new(Ruleset::server_default(user)))
+        self.context.store.push_rules(user).await
     }
 
     /// Writes the messages that wait for the device, at most [`MESSAGES_MAX`]; answers whether there

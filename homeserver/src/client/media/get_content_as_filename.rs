@@ -1,0 +1,27 @@
+//! `GET /_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}`
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaidfilename>
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use ruma::api::client::authenticated_media::get_content_as_filename::v1;
+
+use super::find;
+use crate::{
+    app::App,
+    http::{decode::Ruma, error::ApiError, requester::Requester},
+};
+
+/// Serves media under a name that the client chooses.
+pub(crate) async fn get_content_as_filename_route(
+    State(app): State<App>,
+    _: Requester,
+    Ruma(request): Ruma<v1::Request>,
+) -> Result<Response, ApiError> {
+    let timeout = request.timeout_ms;
+    let mut media = find(&app, &request.server_name, &request.media_id, timeout).await?;
+    media.filename = Some(request.filename);
+    Ok(media.into_response())
+}

@@ -1,0 +1,269 @@
+//! Media: uploading, serving without harm, and names that lead nowhere.
+
+use std::convert::Infallible;
+
+use futures_util::stream;
+use http::HeaderMap;
+
+use super::*;
+
+const UPLOAD: &str = "/_matrix/media/v3/upload";
+const DOWNLOAD: &str = "/_matrix/client/v1/media/download/example.org";
+
+struct Served {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Served {
+    fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Server {
+    async fn upload(&self, user: &User, path: &str, kind: &str, body: Body) -> Answer {
+        let request = Request::post(path)
+            .header("authorization", format!("Bearer {}", user.token))
+            .header("content-type", kind)
+            .body(body)
+            .unwrap();
+        self.answer(request).await
+    }
+
+    /// Uploads and gives the id.
+    async fn put_media(&self, user: &User, kind: &str, bytes: &'static [u8]) -> String {
+        let path = format!("{UPLOAD}?filename=d%C3%A9p%C3%AAche.txt");
+        let answer = expect_ok(self.upload(user, &path, kind, Body::from(bytes)).await);
+        let uri = answer["content_uri"].as_str().unwrap();
+        uri.strip_prefix("mxc://example.org/").unwrap().to_owned()
+    }
+
+    async fn fetch(&self, user: &User, path: &str) -> Served {
+        let request = Request::get(path)
+            .header("authorization", format!("Bearer {}", user.token))
+            .body(Body::empty())
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        Served {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+                .to_vec(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_uploaded_is_served_again_after_a_restart() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let bob = server.register("bob").await;
+    let id = server
+        .put_media(&alice, "image/png", b"\x89PNG bytes")
+        .await;
+    let server = server.restart().await;
+    let served = server.fetch(&bob, &format!("{DOWNLOAD}/{id}")).await;
+    assert_eq!((served.status, &*served.body), (200, &b"\x89PNG bytes"[..]));
+    assert_eq!(served.header("content-type"), "image/png");
+    assert_eq!(served.header("content-length"), "10");
+    assert!(
+        served
+            .header("content-disposition")
+            .starts_with("inline; filename")
+    );
+    assert_eq!(served.header("x-content-type-options"), "nosniff");
+    assert_eq!(
+        served.header("cross-origin-resource-policy"),
+        "cross-origin"
+    );
+    assert!(
+        served
+            .header("content-security-policy")
+            .starts_with("sandbox;")
+    );
+    let named = server
+        .fetch(&bob, &format!("{DOWNLOAD}/{id}/a%22b.png"))
+        .await;
+    assert!(named.header("content-disposition").contains("a\\\"b.png"));
+    let path = format!("{DOWNLOAD}/{id}");
+    let stranger = server.call("GET", &path, "", Value::Null).await;
+    expect(&stranger, 401, "M_MISSING_TOKEN");
+    for old in ["/_matrix/media/v3/download", "/_matrix/media/r0/download"] {
+        let path = format!("{old}/example.org/{id}");
+        expect(
+            &server.call("GET", &path, &bob.token, Value::Null).await,
+            404,
+            "M_NOT_FOUND",
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_browser_might_run_is_an_attachment() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let kinds = [
+        "text/html",
+        "image/svg+xml",
+        "Text/HTML; charset=utf-8",
+        "nonsense",
+        "",
+    ];
+    for kind in kinds {
+        let id = server.put_media(&alice, kind, b"<script>").await;
+        let served = server.fetch(&alice, &format!("{DOWNLOAD}/{id}")).await;
+        assert!(
+            served
+                .header("content-disposition")
+                .starts_with("attachment"),
+            "{kind}"
+        );
+    }
+    let id = server
+        .put_media(&alice, "text/plain; charset=utf-8", b"x")
+        .await;
+    let served = server.fetch(&alice, &format!("{DOWNLOAD}/{id}")).await;
+    assert!(served.header("content-disposition").starts_with("inline"));
+}
+
+#[tokio::test]
+async fn an_upload_beyond_the_limit_leaves_nothing() {
+    let server = Server::with(|config| config.media.upload_bytes_max = 1000).await;
+    let alice = server.register("alice").await;
+    let limit = expect_ok(server.get(&alice, "/_matrix/client/v1/media/config").await);
+    assert_eq!(limit, json!({"m.upload.size": 1000}));
+    let long = vec![0; 1001];
+    expect(
+        &server.upload(&alice, UPLOAD, "x/y", Body::from(long)).await,
+        413,
+        "M_TOO_LARGE",
+    );
+    // Without a length, the limit is met on the way.
+    let pieces = (0..20).map(|_| Ok::<_, Infallible>(vec![0_u8; 100]));
+    let body = Body::from_stream(stream::iter(pieces));
+    expect(
+        &server.upload(&alice, UPLOAD, "x/y", body).await,
+        413,
+        "M_TOO_LARGE",
+    );
+    let pieces = [Ok(vec![0_u8; 100]), Err(std::io::Error::other("gone"))];
+    let broken = Body::from_stream(stream::iter(pieces));
+    assert_eq!(server.upload(&alice, UPLOAD, "x/y", broken).await.0, 400);
+    let left = std::fs::read_dir(server.folder.path().join("media/unfinished")).unwrap();
+    assert_eq!(left.count(), 0);
+    server.put_media(&alice, "x/y", &[0; 1000]).await;
+}
+
+#[tokio::test]
+async fn a_reserved_id_takes_one_upload_of_its_owner() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let bob = server.register("bob").await;
+    let reserved = expect_ok(
+        server
+            .post(&alice, "/_matrix/media/v1/create", json!({}))
+            .await,
+    );
+    let uri = reserved["content_uri"].as_str().unwrap();
+    let id = uri.strip_prefix("mxc://example.org/").unwrap();
+    let early = server
+        .call("GET", &format!("{DOWNLOAD}/{id}"), &bob.token, Value::Null)
+        .await;
+    expect(&early, 504, "M_NOT_YET_UPLOADED");
+    let path = format!("{UPLOAD}/example.org/{id}");
+    let put = async |user: &User, path: &str| {
+        let request = Request::put(path)
+            .header("authorization", format!("Bearer {}", user.token))
+            .body(Body::from("bytes"))
+            .unwrap();
+        server.answer(request).await
+    };
+    expect(&put(&bob, &path).await, 403, "M_FORBIDDEN");
+    let (one, two) = tokio::join!(put(&alice, &path), put(&alice, &path));
+    let mut statuses = [one.0, two.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409]);
+    expect(&put(&alice, &path).await, 409, "M_CANNOT_OVERWRITE_MEDIA");
+    assert_eq!(
+        server.fetch(&bob, &format!("{DOWNLOAD}/{id}")).await.body,
+        b"bytes"
+    );
+    expect(
+        &put(&alice, &format!("{UPLOAD}/example.org/unknown")).await,
+        404,
+        "M_NOT_FOUND",
+    );
+    expect(
+        &put(&alice, &format!("{UPLOAD}/other.org/{id}")).await,
+        404,
+        "M_NOT_FOUND",
+    );
+    for _ in 0..20 {
+        expect_ok(
+            server
+                .post(&bob, "/_matrix/media/v1/create", json!({}))
+                .await,
+        );
+    }
+    let more = server
+        .post(&bob, "/_matrix/media/v1/create", json!({}))
+        .await;
+    expect(&more, 429, "M_LIMIT_EXCEEDED");
+    server.clock.advance(crate::media::RESERVED_FOR);
+    expect_ok(
+        server
+            .post(&bob, "/_matrix/media/v1/create", json!({}))
+            .await,
+    );
+}
+
+#[tokio::test]
+async fn names_that_are_paths_lead_nowhere() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    for id in [
+        "..%2F..%2Fpasseur.db",
+        "%2e%2e",
+        "a%00b",
+        "a%2Fb",
+        "é",
+        "unknown",
+    ] {
+        let path = format!("{DOWNLOAD}/{id}");
+        let path = path.replace('é', "%C3%A9");
+        let answer = server.call("GET", &path, &alice.token, Value::Null).await;
+        expect(&answer, 404, "M_NOT_FOUND");
+    }
+    let elsewhere = "/_matrix/client/v1/media/download/nowhere.example/abc";
+    let answer = server
+        .call("GET", elsewhere, &alice.token, Value::Null)
+        .await;
+    expect(&answer, 404, "M_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_small_image_stands_for_its_thumbnail_and_nothing_else_does() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let thumbnail = |id: &str| {
+        format!("/_matrix/client/v1/media/thumbnail/example.org/{id}?width=32&height=32")
+    };
+    let image = server.put_media(&alice, "image/png", b"PNG").await;
+    assert_eq!(server.fetch(&alice, &thumbnail(&image)).await.body, b"PNG");
+    let encrypted = server
+        .put_media(&alice, "application/octet-stream", b"PNG")
+        .await;
+    let answer = server
+        .call("GET", &thumbnail(&encrypted), &alice.token, Value::Null)
+        .await;
+    expect(&answer, 400, "M_UNKNOWN");
+}

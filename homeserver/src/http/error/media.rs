@@ -1,0 +1,40 @@
+//! The errors of media to status and errcode.
+//!
+//! Invariant: what the disk says is logged and not told.
+
+use http::StatusCode;
+use ruma::api::error::ErrorKind;
+
+use super::ApiError;
+use crate::media::{ReserveError, UploadError};
+
+impl From<ReserveError> for ApiError {
+    fn from(error: ReserveError) -> Self {
+        match error {
+            ReserveError::TooMany => Self::busy(),
+            ReserveError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<UploadError> for ApiError {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::TooLarge => Self::too_large(),
+            UploadError::QuotaExceeded => Self::forbidden("No more media can be kept for you"),
+            UploadError::NotReserved => Self::not_found("This id was not reserved"),
+            UploadError::NotYours => Self::forbidden("This id was reserved by another user"),
+            UploadError::Taken => Self::new(
+                StatusCode::CONFLICT,
+                ErrorKind::CannotOverwriteMedia,
+                "This id has its media already",
+            ),
+            UploadError::Broken => Self::not_json("The upload did not arrive whole"),
+            UploadError::Disk(error) => {
+                tracing::error!(%error, "an upload could not be written");
+                Self::internal()
+            }
+            UploadError::Store(error) => error.into(),
+        }
+    }
+}

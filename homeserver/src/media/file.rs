@@ -1,0 +1,103 @@
+//! Files of media: their names, writing them whole, and reading them in pieces.
+//!
+//! Invariant: what is not an id by [`is_media_id`] never becomes part of a path.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::{
+    fs::{self, File, OpenOptions},
+    io::{self, AsyncReadExt, AsyncWriteExt},
+};
+
+/// Bytes read at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// The longest id, in bytes.
+const ID_BYTES_MAX: usize = 255;
+
+/// Whether this can be the id of media: letters, digits, `_` and `-`.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#security-considerations-5>
+pub fn is_media_id(id: &str) -> bool {
+    (1..=ID_BYTES_MAX).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+/// A file that is being read.
+#[derive(Debug)]
+pub struct MediaFile {
+    file: File,
+    size: u64,
+}
+
+impl MediaFile {
+    pub(super) async fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path).await?;
+        let size = file.metadata().await?.len();
+        Ok(Self { file, size })
+    }
+
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Its bytes, piece by piece.
+    pub fn pieces(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        stream::try_unfold(self.file, |mut file| async move {
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            let read = (&mut file)
+                .take(PIECE_BYTES as u64)
+                .read_to_end(&mut piece)
+                .await?;
+            Ok((read > 0).then(|| (Bytes::from(piece), file)))
+        })
+    }
+}
+
+/// A file that is being written, under a name that nobody asks for.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Begins a file of this name in the folder of unfinished ones.
+    pub(super) async fn create(folder: &Path, name: &str) -> io::Result<Self> {
+        let unfinished = folder.join("unfinished");
+        fs::create_dir_all(&unfinished).await?;
+        let path = unfinished.join(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .await?;
+        Ok(Self { file, path })
+    }
+
+    pub(super) async fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.file.write_all(piece).await
+    }
+
+    /// Waits until the file is on disk, and gives it its name.
+    pub(super) async fn finish(mut self, path: &Path) -> io::Result<()> {
+        self.file.flush().await?;
+        self.file.sync_all().await?;
+        let Some(shelf) = path.parent() else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        fs::create_dir_all(shelf).await?;
+        fs::rename(&self.path, path).await?;
+        File::open(shelf).await?.sync_all().await
+    }
+
+    /// Throws the file away.
+    pub(super) async fn discard(self) {
+        // What cannot be removed now is of no use to anybody and has no name that is asked for.
+        let _ = fs::remove_file(&self.path).await;
+    }
+}

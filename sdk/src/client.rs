@@ -107,7 +107,6 @@ pub(crate) struct Inner {
 
 impl Client {
     /// Begins to configure a client.
-    #[must_use]
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }

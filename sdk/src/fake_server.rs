@@ -60,6 +60,16 @@ pub(crate) struct Shared {
     pub(crate) hard_logout: bool,
     /// The refresh tokens that were presented.
     pub(crate) refreshed: Vec<String>,
+    /// What key queries answer: by user, then by device.
+    pub(crate) device_keys: serde_json::Map<String, Value>,
+    /// What key claims answer.
+    pub(crate) one_time_keys: Value,
+    /// What was sent to devices.
+    pub(crate) to_device: Vec<Value>,
+    /// Whether key queries are answered 503.
+    pub(crate) queries_fail: bool,
+    /// How many key queries there were.
+    pub(crate) queries: u32,
     batches: u32,
 }
 
@@ -102,7 +112,7 @@ impl FakeServer {
             .route(&format!("{client}/keys/{{verb}}"), post(keys))
             .route(
                 &format!("{client}/sendToDevice/{{type}}/{{txn}}"),
-                put(|| async { "{}" }),
+                put(to_device),
             )
             .with_state(handle);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -124,6 +134,25 @@ impl FakeServer {
     pub(crate) fn push_sync(&self, response: Value) {
         self.lock().syncs.push_back(response);
         self.news.notify_waiters();
+    }
+
+    /// Gives a user one device, with keys of its own and one-time keys to claim.
+    pub(crate) fn set_device(&self, user: &ruma::UserId, device: &ruma::DeviceId) {
+        let staged = crate::crypto::OlmMachine::create(user, device, 1).unwrap();
+        let (_, mut machine) = staged.into_parts();
+        for request in machine.outgoing_requests(1).unwrap() {
+            let crate::crypto::OutgoingBody::KeysUpload(upload) = request.body else {
+                continue;
+            };
+            let keys = serde_json::to_value(upload.device_keys.unwrap()).unwrap();
+            let one_time: Value = serde_json::to_value(upload.one_time_keys).unwrap();
+            let (name, key) = one_time.as_object().unwrap().iter().next().unwrap();
+            let mut shared = self.lock();
+            shared
+                .device_keys
+                .insert(user.to_string(), json!({device.as_str(): keys}));
+            shared.one_time_keys = json!({user.as_str(): {device.as_str(): {name: key}}});
+        }
     }
 
     /// Waits until what the server remembers satisfies `wanted`.
@@ -333,18 +362,37 @@ async fn send(
     (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
 }
 
-/// No user has any device but the one that asks.
-async fn keys(Path(verb): Path<String>, Json(body): Json) -> Json {
-    Json(match verb.as_str() {
+async fn keys(
+    State(handle): State<Handle>,
+    Path(verb): Path<String>,
+    Json(body): Json,
+) -> Response {
+    let mut shared = handle.lock();
+    if verb == "query" {
+        shared.queries += 1;
+        handle.did_something();
+        if shared.queries_fail {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+    }
+    let answer = Json(match verb.as_str() {
         "upload" => json!({"one_time_key_counts": {"signed_curve25519": 50}}),
         "query" => {
-            let asked = body["device_keys"].as_object().unwrap();
-            let none: serde_json::Map<_, _> =
-                asked.keys().map(|user| (user.clone(), json!({}))).collect();
-            json!({"device_keys": none, "failures": {}})
+            let asked = body["device_keys"].as_object().unwrap().keys();
+            let devices =
+                |user: &String| shared.device_keys.get(user).cloned().unwrap_or(json!({}));
+            let known: serde_json::Map<_, _> =
+                asked.map(|user| (user.clone(), devices(user))).collect();
+            json!({"device_keys": known, "failures": {}})
         }
-        _ => json!({"one_time_keys": {}, "failures": {}}),
-    })
+        _ => json!({"one_time_keys": shared.one_time_keys, "failures": {}}),
+    });
+    answer.into_response()
+}
+
+async fn to_device(State(handle): State<Handle>, Json(body): Json) -> Json {
+    handle.lock().to_device.push(body);
+    Json(json!({}))
 }
 
 async fn socket(

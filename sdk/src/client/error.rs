@@ -3,7 +3,7 @@
 //! Invariant: no variant's text names a user, a room or a device, or shows what anybody wrote.
 
 use crate::{
-    crypto::{CryptoError, Undecryptable},
+    crypto::{AttachmentError, CryptoError},
     http::{HttpError, HttpSetupError},
     store::StoreError,
 };
@@ -23,9 +23,9 @@ pub enum ClientError {
     /// The crypto machine failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
-    /// An event could not be decrypted.
+    /// A file could not be encrypted, or is not what its sender encrypted.
     #[error(transparent)]
-    Undecryptable(#[from] Undecryptable),
+    Attachment(#[from] AttachmentError),
     /// Nobody is logged in.
     #[error("not logged in")]
     NotLoggedIn,

@@ -96,28 +96,42 @@ impl Client {
                     Ok::<_, CryptoError>((Batch::default(), machine.outgoing_requests(now_ms)?))
                 });
                 let requests = requests.await??;
-                if requests.is_empty() {
+                // What was refused a moment ago would be refused again.
+                if requests.is_empty() || !client.exchange_all(requests).await? {
                     break;
                 }
-                client.exchange_all(requests).await?;
             }
             Ok(())
         });
         sending.await.unwrap_or(Err(ClientError::NotLoggedIn))
     }
 
-    /// Sends some requests. A server that refuses one is asked for the next; if it is not there, the rest is handed back.
-    async fn exchange_all(&self, requests: Vec<OutgoingRequest>) -> Result<(), ClientError> {
+    /// Sends some requests; tells whether all were taken. A server that refuses one is asked for the next; if it is not there, the rest is handed back. The
+    /// error is that of a request on which others depend: uploads of our own keys are tried again on the next occasion, and
+    /// nobody waits for them.
+    async fn exchange_all(&self, requests: Vec<OutgoingRequest>) -> Result<bool, ClientError> {
         let mut failure = None;
+        let mut all_taken = true;
         for request in requests {
             if failure.as_ref().is_some_and(is_transient) {
                 self.ask(|machine| machine.request_failed(&request.id))
                     .await?;
-            } else if let Err(error) = self.exchange(request).await {
-                failure = Some(error);
+                continue;
+            }
+            let upload = matches!(
+                request.body,
+                OutgoingBody::KeysUpload(_) | OutgoingBody::SignatureUpload(_)
+            );
+            match self.exchange(request).await {
+                Err(error) if upload && !is_transient(&error) => {
+                    tracing::warn!(%error, "the server refuses our keys");
+                    all_taken = false;
+                }
+                Err(error) => failure = Some(error),
+                Ok(()) => {}
             }
         }
-        failure.map_or(Ok(()), Err)
+        failure.map_or(Ok(all_taken), Err)
     }
 
     /// Sends one request and gives the machine its answer.

@@ -170,7 +170,13 @@ impl Client {
         };
         self.inner.store.bind(&account).await?;
         self.keep(&session).await?;
-        self.load(session).await
+        self.load(session).await?;
+        // A device without keys gets no messages, so this one's are uploaded before anybody can hear of it. If that fails, the
+        // next sync sees to it.
+        if let Err(error) = self.send_outgoing().await {
+            tracing::debug!(%error, "keys will be uploaded later");
+        }
+        Ok(())
     }
 
     async fn keep(&self, session: &Session) -> Result<(), ClientError> {

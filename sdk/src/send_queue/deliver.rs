@@ -36,6 +36,17 @@ pub(super) enum Obstacle {
     Failed(String),
 }
 
+impl Obstacle {
+    /// Something that has to be done before the message can be sent did not succeed: that is not the message's fault.
+    pub(super) fn before(error: ClientError) -> Self {
+        tracing::debug!(%error, "a message is not ready to be sent");
+        match error {
+            ClientError::Http(error) => Self::Later(error.retry_after()),
+            _ => Self::Later(None),
+        }
+    }
+}
+
 impl From<ClientError> for Obstacle {
     fn from(error: ClientError) -> Self {
         match &error {
@@ -69,9 +80,8 @@ impl Client {
         if message.event_type == REDACTION {
             return self.redact_now(room_id, waiting).await;
         }
-        let known = self
-            .ask(|machine| machine.is_room_encrypted(room_id))
-            .await?;
+        let known = self.ask(|machine| machine.is_room_encrypted(room_id));
+        let known = known.await.map_err(Obstacle::before)?;
         let encrypted = known || state.is_encrypted();
         if !encrypted && message.must_encrypt {
             return Err(Obstacle::Blocked(Blocked::NotEncrypted));

@@ -24,6 +24,16 @@ use crate::{
 /// The most rounds of asking for devices and sessions in one attempt.
 const SHARE_ROUNDS_MAX: usize = 6;
 
+/// What came of sharing a room key.
+enum Shared {
+    /// Everybody who may have it has it, or it is on its way.
+    Yes,
+    /// Somebody has to decide first.
+    Blocked(Blocked),
+    /// Somebody's devices are not known yet.
+    NotYet,
+}
+
 impl Client {
     /// The message as it goes over the wire.
     pub(super) async fn ciphertext(
@@ -37,7 +47,15 @@ impl Client {
         }
         let content = waiting.message.finished();
         let content = content.ok_or_else(|| Obstacle::Failed("no target".to_owned()))?;
-        self.share(room_id, state, waiting).await?;
+        match self
+            .share(room_id, state, waiting)
+            .await
+            .map_err(Obstacle::before)?
+        {
+            Shared::Yes => {}
+            Shared::Blocked(reason) => return Err(Obstacle::Blocked(reason)),
+            Shared::NotYet => return Err(Obstacle::Later(None)),
+        }
         let options = EncryptOptions {
             expiry: waiting.message.class.map(ExpiryStamp::new),
             ..EncryptOptions::default()
@@ -58,7 +76,10 @@ impl Client {
             );
             Ok((batch, (wire, kept)))
         });
-        let (wire, kept) = encrypted.await?.map_err(obstacle)?;
+        let (wire, kept) = encrypted
+            .await
+            .map_err(Obstacle::before)?
+            .map_err(obstacle)?;
         self.replace(room_id, vec![kept]);
         Ok(wire)
     }
@@ -69,7 +90,7 @@ impl Client {
         room_id: &RoomId,
         state: &RoomState,
         waiting: &Waiting,
-    ) -> Result<(), Obstacle> {
+    ) -> Result<Shared, ClientError> {
         let members: Vec<OwnedUserId> = state.recipients().cloned().collect();
         let encryption = state.encryption.clone().unwrap_or_default();
         let default = RoomKeySettings::default().rotation;
@@ -88,8 +109,7 @@ impl Client {
             expiry: waiting.message.class,
         };
         self.staged(|machine, _| machine.update_tracked_users(&members))
-            .await?
-            .map_err(ClientError::from)?;
+            .await??;
         for _ in 0..SHARE_ROUNDS_MAX {
             let shared = self.staged(|machine, now_ms| {
                 machine.share_room_key(room_id, &members, &settings, now_ms)
@@ -97,21 +117,22 @@ impl Client {
             match shared.await? {
                 Ok(notices) => {
                     self.tell_notices(notices);
-                    return Ok(self.send_outgoing().await?);
+                    self.send_outgoing().await?;
+                    return Ok(Shared::Yes);
                 }
                 Err(ShareError::DevicesUnknown { .. }) => self.send_outgoing().await?,
                 Err(ShareError::SessionsMissing { users }) => self.make_sessions(&users).await?,
                 Err(ShareError::IdentityChanged { changes }) => {
-                    return Err(Obstacle::Blocked(Blocked::IdentityChanged(changes)));
+                    return Ok(Shared::Blocked(Blocked::IdentityChanged(changes)));
                 }
                 Err(ShareError::NewMembers { users }) => {
-                    return Err(Obstacle::Blocked(Blocked::NewMembers(users)));
+                    return Ok(Shared::Blocked(Blocked::NewMembers(users)));
                 }
-                Err(ShareError::Machine(error)) => return Err(ClientError::from(error).into()),
+                Err(ShareError::Machine(error)) => return Err(error.into()),
             }
         }
         // Some server does not say what devices its users have; it may come back.
-        Err(Obstacle::Later(None))
+        Ok(Shared::NotYet)
     }
 }
 
@@ -122,6 +143,9 @@ fn obstacle(error: EncryptError) -> Obstacle {
         }
         // The session was replaced between sharing and encrypting.
         EncryptError::RoomKeyNotShared => Obstacle::Later(None),
-        error => Obstacle::Failed(error.to_string()),
+        EncryptError::Machine(error) => Obstacle::before(error.into()),
+        error @ (EncryptError::TooLarge { .. } | EncryptError::NotAnObject) => {
+            Obstacle::Failed(error.to_string())
+        }
     }
 }

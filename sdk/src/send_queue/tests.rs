@@ -251,3 +251,70 @@ async fn a_message_can_be_cancelled_while_it_waits() {
     assert_eq!(alice.inner.store.send_queue().await.unwrap(), []);
     assert!(server.lock().tried.is_empty());
 }
+
+/// Alice and bob in an encrypted room.
+fn with_bob() -> serde_json::Value {
+    let mut sync = joined(&room("a"), true);
+    let state = &mut sync["rooms"]["join"]["!a:one"]["state"]["events"];
+    let mut member = state[0].clone();
+    member["state_key"] = json!("@bob:two");
+    member["sender"] = json!("@bob:two");
+    state.as_array_mut().unwrap().push(member);
+    sync
+}
+
+#[tokio::test]
+async fn a_changed_identity_blocks_the_room_until_it_is_accepted() {
+    let server = FakeServer::start().await;
+    let bob = ruma::user_id!("@bob:two");
+    server.set_device(bob, "B".into());
+    let alice = alice_in(&server, store(), &[]).await;
+    server.push_sync(with_bob());
+    alice.sync_once(PATIENCE).await.unwrap();
+    alice
+        .room(&room("a"))
+        .send_text("one")
+        .await
+        .unwrap()
+        .event_id(PATIENCE)
+        .await
+        .unwrap();
+    assert_eq!(server.lock().to_device.len(), 1, "bob was given the key");
+    // The server shows other keys under the same name.
+    server.set_device(bob, "B".into());
+    server.push_sync(json!({"device_lists": {"changed": [bob]}}));
+    alice.sync_once(PATIENCE).await.unwrap();
+    let mut notifications = alice.notifications();
+    let sending = alice.room(&room("a")).send_text("two").await.unwrap();
+    let blocked = notifications.wait_for(PATIENCE, |notification| match notification {
+        Notification::Send(SendUpdate::Blocked { reason, .. }) => Some(reason.clone()),
+        _ => None,
+    });
+    let Some(Blocked::IdentityChanged(changes)) = blocked.await else {
+        panic!("not blocked")
+    };
+    assert_eq!(changes[0].user_id(), bob);
+    assert_eq!(server.lock().puts.len(), 1);
+    assert_eq!(server.lock().to_device.len(), 1, "nobody was given a key");
+    alice.accept_identity_change(bob).await.unwrap();
+    sending.event_id(PATIENCE).await.unwrap();
+    assert_eq!(server.lock().to_device.len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_waits_until_members_devices_are_known() {
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[]).await;
+    server.lock().queries_fail = true;
+    server.push_sync(with_bob());
+    alice.sync_once(PATIENCE).await.unwrap();
+    let sending = alice.room(&room("a")).send_text("one").await.unwrap();
+    server
+        .wait_for(|shared| (shared.queries >= 3).then_some(()))
+        .await;
+    assert!(server.lock().tried.is_empty());
+    server.set_device(ruma::user_id!("@bob:two"), "B".into());
+    server.lock().queries_fail = false;
+    sending.event_id(PATIENCE).await.unwrap();
+    assert_eq!(server.lock().to_device.len(), 1, "bob was given the key");
+}

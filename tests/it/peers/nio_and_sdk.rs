@@ -8,6 +8,7 @@ use passeur_tests::{
     ca::TestCa,
     nio::Nio,
     sdk::SdkUser,
+    server::TestServer,
     synapse::Synapse,
     user::{User, WAIT_MAX},
 };
@@ -70,4 +71,11 @@ async fn they_read_each_other_on_synapse() {
     let ca = TestCa::new();
     let server = Synapse::start(&ca, "127.0.0.10");
     on_one_server(&server, &ca.file(), None).await;
+}
+
+#[tokio::test]
+async fn they_read_each_other_on_passeur() {
+    let ca = TestCa::new();
+    let server = TestServer::start(&ca);
+    on_one_server(&server, &ca.file(), Some(&ca.file())).await;
 }

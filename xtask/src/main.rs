@@ -7,11 +7,12 @@
     reason = "a command line tool talks on its standard output"
 )]
 
-use std::process::ExitCode;
+use std::{env, ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 mod debian;
+mod demo;
 mod log_scan;
 mod postgres;
 mod process;
@@ -31,6 +32,8 @@ struct Arguments {
 /// What can be done.
 #[derive(Subcommand)]
 enum Command {
+    /// Let two organisations exchange encrypted, expiring alerts on this machine, and check that what expired is gone.
+    Demo(demo::Options),
     /// Install what the tests need, run every check, and print a summary.
     Test(test::Options),
     /// Kill two federating servers again and again under load, and check that nothing acknowledged is lost.
@@ -42,7 +45,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let done = match Arguments::parse_from(arguments()).command {
+        Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Crash { rounds } => test::crash(rounds),
     };
@@ -53,4 +57,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What we were called with. `cargo demo -- --once` arrives as `demo -- --once`, since the alias has a `--` of its own.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = env::args_os().collect();
+    if arguments.get(1).is_some_and(|first| first == "demo")
+        && arguments.get(2).is_some_and(|second| second == "--")
+    {
+        arguments.remove(2);
+    }
+    arguments
 }

@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask test` runs every check, `cargo xtask crash` kills servers again and again.
+//! The project's own commands: `cargo demo` shows the system at work, `cargo xtask test` runs every check, and
+//! `cargo xtask crash` kills servers again and again.
 //!
 //! What a command needs and this machine lacks (Debian and Python packages) it installs itself; everything it starts
 //! it also stops, and everything it writes lies under `target/` or in a temporary folder.

@@ -52,13 +52,7 @@ impl AlertBot {
         children: &mut Children,
     ) -> Result<Self, String> {
         let folder = work.join("alert-bot");
-        process::capture(
-            programs
-                .alert_bot()
-                .arg("init")
-                .arg("--dir")
-                .arg(&folder),
-        )?;
+        process::capture(programs.alert_bot().arg("init").arg("--dir").arg(&folder))?;
         write_private(&folder.join("password"), &account.password)?;
         let port = free_port(PORT)?;
         let config = folder.join("alert.toml");
@@ -66,7 +60,10 @@ impl AlertBot {
             &config,
             &[
                 ("https://matrix.example.org", &org.url()),
-                ("user = \"alerts\"", &format!("user = \"{}\"", account.user_id)),
+                (
+                    "user = \"alerts\"",
+                    &format!("user = \"{}\"", account.user_id),
+                ),
                 (
                     "#extra_ca_files = [\"ca.pem\"]",
                     &format!("extra_ca_files = ['{}']", authority.file().display()),
@@ -106,7 +103,9 @@ impl AlertBot {
     pub(crate) async fn post(&self) -> Result<(), String> {
         match self.ask("POST", "/alertmanager", NOTIFICATION).await? {
             200 => Ok(()),
-            status => Err(format!("the alert bot answers a notification with {status}")),
+            status => Err(format!(
+                "the alert bot answers a notification with {status}"
+            )),
         }
     }
 

@@ -52,8 +52,8 @@ impl Children {
         mut command: Command,
         log: &Path,
     ) -> Result<(), String> {
-        let file =
-            File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let file = File::create(log)
+            .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -97,7 +97,11 @@ impl Children {
         let mut lines = vec![format!("The demo failed: {message}")];
         lines.extend(self.check().err());
         for running in &self.0 {
-            lines.push(format!("log of {}: {}", running.name, running.log.display()));
+            lines.push(format!(
+                "log of {}: {}",
+                running.name,
+                running.log.display()
+            ));
         }
         lines.join("\n")
     }

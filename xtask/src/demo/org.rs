@@ -92,11 +92,7 @@ impl Org {
     }
 
     /// Starts the server.
-    pub(crate) fn serve(
-        &self,
-        programs: &Programs,
-        children: &mut Children,
-    ) -> Result<(), String> {
+    pub(crate) fn serve(&self, programs: &Programs, children: &mut Children) -> Result<(), String> {
         let mut command = programs.passeur();
         command
             .arg("serve")
@@ -117,7 +113,10 @@ impl Org {
             match client.discover().await {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() > deadline => {
-                    return Err(format!("the {}'s server does not answer: {error}", self.name));
+                    return Err(format!(
+                        "the {}'s server does not answer: {error}",
+                        self.name
+                    ));
                 }
                 Err(_) => children.check()?,
             }

@@ -82,10 +82,7 @@ impl Person {
         if known.await {
             Ok(self.client.room(room))
         } else {
-            Err(format!(
-                "{} does not hear who is in the room",
-                self.name()
-            ))
+            Err(format!("{} does not hear who is in the room", self.name()))
         }
     }
 

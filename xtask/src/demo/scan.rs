@@ -72,7 +72,12 @@ mod tests {
         let found = files_with(folder.path(), TEXT).unwrap();
         let mut names: Vec<String> = found
             .iter()
-            .map(|path| path.strip_prefix(folder.path()).unwrap().display().to_string())
+            .map(|path| {
+                path.strip_prefix(folder.path())
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
             .collect();
         names.sort();
         names

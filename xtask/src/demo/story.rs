@@ -131,7 +131,11 @@ async fn tell_and_answer(
     (alice, bob): (&Person, &Person),
     room: &Room,
 ) -> Result<(), String> {
-    let all = [&alice.account.user_id, &bob.account.user_id, &alerts.user_id];
+    let all = [
+        &alice.account.user_id,
+        &bob.account.user_id,
+        &alerts.user_id,
+    ];
     alice.wait_for_members(room.id(), &all).await?;
     let bobs_room = bob.wait_for_members(room.id(), &all).await?;
     let (mut at_alice, mut at_bob) = (room.timeline(), bobs_room.timeline());
@@ -154,7 +158,9 @@ async fn tell_and_answer(
             .filter(|text| *text == ANSWER)
             .map(str::to_owned)
     });
-    let answer = answer.await.ok("Alice's client does not show Bob's answer")?;
+    let answer = answer
+        .await
+        .ok("Alice's client does not show Bob's answer")?;
     report.step("Bob answered, and Alice reads:");
     report.quote(&answer);
     Ok(())

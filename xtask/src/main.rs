@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask test` runs every check, `cargo xtask crash` kills servers again and again.
+//! The project's own commands: `cargo demo` shows the system at work, `cargo xtask test` runs every check, and
+//! `cargo xtask crash` kills servers again and again.
 //!
 //! What a command needs and this machine lacks (Debian and Python packages) it installs itself; everything it starts
 //! it also stops, and everything it writes lies under `target/` or in a temporary folder.
@@ -7,11 +8,12 @@
     reason = "a command line tool talks on its standard output"
 )]
 
-use std::process::ExitCode;
+use std::{env, ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 mod debian;
+mod demo;
 mod log_scan;
 mod postgres;
 mod process;
@@ -31,6 +33,8 @@ struct Arguments {
 /// What can be done.
 #[derive(Subcommand)]
 enum Command {
+    /// Let two organisations exchange encrypted, expiring alerts on this machine, and check that what expired is gone.
+    Demo(demo::Options),
     /// Install what the tests need, run every check, and print a summary.
     Test(test::Options),
     /// Kill two federating servers again and again under load, and check that nothing acknowledged is lost.
@@ -42,7 +46,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let done = match Arguments::parse_from(arguments()).command {
+        Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Crash { rounds } => test::crash(rounds),
     };
@@ -53,4 +58,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What we were called with. `cargo demo -- --once` arrives as `demo -- --once`, since the alias has a `--` of its own.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = env::args_os().collect();
+    if arguments.get(1).is_some_and(|first| first == "demo")
+        && arguments.get(2).is_some_and(|second| second == "--")
+    {
+        arguments.remove(2);
+    }
+    arguments
 }

@@ -21,6 +21,7 @@ mod aliases;
 mod backfill;
 mod chain;
 mod create;
+pub mod ephemeral;
 mod fetch;
 mod hosting;
 mod invite;
@@ -200,6 +201,12 @@ impl Rooms {
             }
         }
         Ok(rooms)
+    }
+
+    /// Forgets what is remembered of a room, after a change that its queue did not make.
+    #[cfg(test)]
+    pub(crate) fn forget_room(&self, room: &RoomId) {
+        self.snapshots.remove(room);
     }
 
     /// Forgets what is remembered of a user's rooms, after a change to a row that the queue did

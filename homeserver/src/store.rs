@@ -28,6 +28,7 @@ pub mod entity;
 mod error;
 mod events;
 mod heads;
+mod inbound_transactions;
 mod log;
 mod media;
 mod one_time_keys;
@@ -36,6 +37,7 @@ mod profiles;
 mod push_rules;
 mod receipts;
 mod registration_tokens;
+mod remote_devices;
 mod rooms;
 mod scope;
 mod server_keys;
@@ -68,6 +70,7 @@ pub use self::{
     error::StoreError,
     events::{Direction, Event, EventStatus},
     heads::Heads,
+    inbound_transactions::{ReceiveToDevice, TakeTransaction},
     log::{LogEnd, LogKind, LogRow},
     media::{KeepMedia, MediaRow, MediaUsage, ReserveMedia},
     one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
@@ -76,6 +79,7 @@ pub use self::{
     push_rules::{EditPushRules, PushRuleEdit, PushRuleError},
     receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
+    remote_devices::{ChangeRemoteDevices, RemoteChange, RemoteDeviceList, StoreRemoteDevices},
     rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
     scope::Scope,
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},

@@ -19,7 +19,7 @@ use super::{
         transaction_ids,
     },
     events::Event,
-    stays,
+    remote_devices, stays,
 };
 
 /// An event to be stored.
@@ -141,6 +141,7 @@ impl Change for RoomAppend {
             write_membership(tx, room_id, member).await?;
         }
         stays::follow(tx, room_id, &self.members).await?;
+        remote_devices::follow(tx, room_id, &self.members).await?;
         for transaction in &self.transactions {
             tx.insert_later_if_new(transaction_row(transaction));
         }

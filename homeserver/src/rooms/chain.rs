@@ -14,8 +14,8 @@ use passeur_protocol::{
     signed::SignedPdu,
 };
 use ruma::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomVersionId, UInt,
-    events::TimelineEventType, room_version_rules::RoomVersionRules,
+    EventId, OwnedEventId, RoomVersionId, events::TimelineEventType,
+    room_version_rules::RoomVersionRules,
 };
 
 use super::{Draft, Members, RoomsContext, SendError, Snapshot, power};
@@ -23,6 +23,10 @@ use crate::store::{
     Event, EventStatus, LogKind, Membership, NewEvent, NewMembership, NewTransaction, RoomAppend,
     RoomRow, RoomStateMap, StateChange, StateGroup, StoreError,
 };
+
+mod event;
+
+pub(super) use event::{bare_event, deadline_of, membership_of, relation_of, timestamp_of};
 
 /// A chain under construction.
 pub(super) struct Chain<'a> {
@@ -444,76 +448,6 @@ impl<'a> Chain<'a> {
             stripped_state: None,
         });
     }
-}
-
-/// An event with what its bytes say of it, and no place anywhere.
-pub(super) fn bare_event(
-    signed: &SignedPdu,
-    rules: &RoomVersionRules,
-    status: EventStatus,
-    received_ts: i64,
-) -> Result<Event, SendError> {
-    let malformed = |reason: Reason| SendError::Malformed(reason.detail().to_owned());
-    let stored = signed.split(rules).map_err(malformed)?;
-    Ok(Event {
-        pdu: Arc::clone(signed.pdu()),
-        received_ts,
-        room_order: None,
-        position: None,
-        state_before: None,
-        state_after: None,
-        status,
-        skeleton: stored.skeleton.into(),
-        content_at: stored.content_at,
-        body: (!stored.body.is_empty()).then(|| stored.body.into()),
-        redacted_by: None,
-        deadline: None,
-        destroy_at: None,
-        expiry_class: None,
-    })
-}
-
-/// The membership that a member event gives.
-pub(super) fn membership_of(pdu: &Pdu) -> Membership {
-    #[derive(serde::Deserialize)]
-    struct Content {
-        membership: Membership,
-    }
-    serde_json::from_str::<Content>(pdu.content.get())
-        .map_or(Membership::Leave, |content| content.membership)
-}
-
-/// `m.relates_to`: the parent and how.
-pub(super) fn relation_of(pdu: &Pdu) -> Option<(OwnedEventId, String)> {
-    #[derive(serde::Deserialize)]
-    struct Content {
-        #[serde(rename = "m.relates_to")]
-        relates_to: Relation,
-    }
-    #[derive(serde::Deserialize)]
-    struct Relation {
-        rel_type: String,
-        event_id: OwnedEventId,
-    }
-    let content: Content = serde_json::from_str(pdu.content.get()).ok()?;
-    Some((content.relates_to.event_id, content.relates_to.rel_type))
-}
-
-/// The deadline that is stored with an event.
-pub(super) fn deadline_of(event: &Event) -> Option<expiry::Deadline> {
-    Some(expiry::Deadline {
-        hide_at_ms: u64::try_from(event.deadline?).ok()?,
-        destroy_at_ms: u64::try_from(event.destroy_at?).ok()?,
-        class: expiry::Class::round_down(u64::try_from(event.expiry_class?).ok()?),
-    })
-}
-
-/// A time in ms as the protocol has it.
-pub(super) fn timestamp_of(ms: i64) -> MilliSecondsSinceUnixEpoch {
-    let ms = u64::try_from(ms)
-        .ok()
-        .and_then(|ms| UInt::try_from(ms).ok());
-    MilliSecondsSinceUnixEpoch(ms.unwrap_or_default())
 }
 
 fn to_i64(ms: u64) -> i64 {

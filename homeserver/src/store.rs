@@ -81,7 +81,7 @@ pub use self::{
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
     sessions::{NewSession, SessionRow, StartSession},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, apply, difference},
-    timeline::AccountDatum,
+    timeline::{AccountDatum, RelationRow},
     to_device::{
         DeleteEdus, DeleteToDevice, NewEdu, NewToDevice, PurgeToDevice, SendToDevice,
         ToDeviceMessage, ToDeviceTransaction, queue_edu,

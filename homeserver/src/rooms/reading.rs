@@ -30,6 +30,9 @@ pub struct Standing {
     /// The room order of the event by which a user who is gone left: what came before it, the
     /// user was there for later.
     left_at: Option<i64>,
+    /// The room order of the event by which a user who is joined is so: from there on they see
+    /// everything.
+    joined_at: Option<i64>,
 }
 
 impl Standing {
@@ -56,17 +59,25 @@ impl Rooms {
             return Ok(Standing {
                 membership: Membership::Leave,
                 left_at: None,
+                joined_at: None,
             });
         };
-        let membership = row.membership.clone();
-        let left_at = match membership {
-            Membership::Leave | Membership::Ban => self.left_at(user, &row.event_id).await?,
-            _ => None,
+        let mut standing = Standing {
+            membership: row.membership.clone(),
+            left_at: None,
+            joined_at: None,
         };
-        Ok(Standing {
-            membership,
-            left_at,
-        })
+        match row.membership {
+            Membership::Leave | Membership::Ban => {
+                standing.left_at = self.left_at(user, &row.event_id).await?;
+            }
+            Membership::Join => {
+                let joined = self.store().event(&row.event_id).await?;
+                standing.joined_at = joined.and_then(|event| event.room_order);
+            }
+            _ => {}
+        }
+        Ok(standing)
     }
 
     /// The room order of the event by which a user left, if they were joined until then.
@@ -121,6 +132,10 @@ impl Rooms {
         standing: &Standing,
         events: Vec<Arc<Event>>,
     ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let was_joined = |event: &Arc<Event>| matches!((standing.joined_at, event.room_order), (Some(joined), Some(order)) if order >= joined);
+        if events.iter().all(was_joined) {
+            return Ok(events);
+        }
         let states = self.states_before(&events).await?;
         let visibility = (StateEventType::RoomHistoryVisibility, String::new());
         let member = (StateEventType::RoomMember, user.as_str().to_owned());

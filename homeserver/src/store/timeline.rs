@@ -9,11 +9,25 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
     Scope, Store, StoreError,
-    entity::{account_data, events, filters, log, transaction_ids},
+    entity::{account_data, event_relations, events, filters, log, transaction_ids},
 };
 
 /// Scopes or ids that one query asks for.
 const PER_QUERY_MAX: usize = 500;
+
+/// Relations that one query reads: more have no place in an answer.
+const CHILDREN_MAX: u64 = 5000;
+
+/// How one event relates to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelationRow {
+    /// What is related to.
+    pub parent: OwnedEventId,
+    /// The event that relates.
+    pub child: OwnedEventId,
+    /// How.
+    pub rel_type: String,
+}
 
 /// One piece of a user's account data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,5 +195,35 @@ impl Store {
         let key = (user.as_str().to_owned(), id.to_owned());
         let row = filters::Entity::find_by_id(key).one(self.reader()).await?;
         Ok(row.map(|row| row.definition))
+    }
+
+    /// The events that relate to any of `parents` in one of these ways; at most
+    /// [`CHILDREN_MAX`].
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
+    pub async fn children_of(
+        &self,
+        parents: &[&EventId],
+        rel_types: &[&str],
+    ) -> Result<Vec<RelationRow>, StoreError> {
+        let mut found = Vec::new();
+        for some in parents.chunks(PER_QUERY_MAX) {
+            let rows = event_relations::Entity::find()
+                .filter(event_relations::Column::Parent.is_in(some.iter().map(|id| id.as_str())))
+                .filter(event_relations::Column::RelType.is_in(rel_types.iter().copied()))
+                .limit(CHILDREN_MAX)
+                .all(self.reader())
+                .await?;
+            for row in rows {
+                let corrupt = |_| StoreError::corrupt("event_relations", "child");
+                found.push(RelationRow {
+                    parent: OwnedEventId::try_from(row.parent).map_err(corrupt)?,
+                    child: OwnedEventId::try_from(row.child).map_err(corrupt)?,
+                    rel_type: row.rel_type,
+                });
+            }
+        }
+        Ok(found)
     }
 }

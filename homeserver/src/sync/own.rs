@@ -13,7 +13,7 @@ use std::{
 use ruma::{OwnedRoomId, RoomId, UserId, push::Ruleset};
 
 use super::{
-    Sync, SyncRequest,
+    PUSH_RULES, Sync, SyncRequest,
     ephemeral::{Receipt, private_receipt},
     room::write_list,
     told::Device,
@@ -56,6 +56,7 @@ impl Sync {
         let mut own = OwnChanges::default();
         let Some(after) = after else {
             own.data = self.context.store.account_data_of(user, None).await?;
+            self.put_push_rules(user, &mut own.data, true).await?;
             return Ok(own);
         };
         if !read {
@@ -78,8 +79,34 @@ impl Sync {
                     .is_none_or(|room| own.rooms.contains(room))
             };
             own.data = found.into_iter().filter(changed).collect();
+            self.put_push_rules(user, &mut own.data, false).await?;
         }
         Ok(own)
+    }
+
+    /// Puts the push rules as they apply in place of those that are stored; `always` even if the
+    /// user has none stored.
+    async fn put_push_rules(
+        &self,
+        user: &UserId,
+        data: &mut Vec<AccountDatum>,
+        always: bool,
+    ) -> Result<(), StoreError> {
+        let before = data.len();
+        data.retain(|datum| datum.room_id.is_some() || datum.kind != PUSH_RULES);
+        if !always && data.len() == before {
+            return Ok(());
+        }
+        let rules = self.push_rules(user).await?;
+        let mut content = JsonWriter::with_capacity(8192);
+        content.open().key("global").value(&*rules).close();
+        let content = String::from_utf8(content.into_bytes());
+        data.push(AccountDatum {
+            room_id: None,
+            kind: PUSH_RULES.to_owned(),
+            content: content.map_err(|_| StoreError::corrupt("account_data", "content"))?,
+        });
+        Ok(())
     }
 
     async fn own_rows(

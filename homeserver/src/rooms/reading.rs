@@ -218,15 +218,13 @@ impl Rooms {
         if own.is_empty() {
             return Ok(());
         }
-        let device = reader.device_id.as_str();
-        let mut keys = self
-            .store()
-            .transactions_of(reader.user_id, device, &own)
-            .await?;
+        let sent = self.store().transactions_of(&own).await?;
         for (event, extras) in events.iter().zip(extras) {
-            let key = keys.remove(event.id().as_str());
-            extras.transaction_id =
-                key.and_then(|key| Transaction::id_in(&key).map(ToOwned::to_owned));
+            let transaction = sent.get(event.id());
+            let transaction =
+                transaction.filter(|sent| sent.device_id == reader.device_id.as_str());
+            let id = transaction.and_then(|sent| Transaction::id_in(&sent.key));
+            extras.transaction_id = id.map(ToOwned::to_owned);
         }
         Ok(())
     }

@@ -5,12 +5,9 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging>
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashSet};
 
-use ruma::{OwnedRoomId, RoomId, UserId, push::Ruleset};
+use ruma::{OwnedRoomId, RoomId, UserId};
 
 use super::{
     PUSH_RULES, Sync, SyncRequest,
@@ -97,7 +94,7 @@ impl Sync {
         if !always && data.len() == before {
             return Ok(());
         }
-        let rules = self.push_rules(user).await?;
+        let rules = self.context.store.push_rules(user).await?;
         let mut content = JsonWriter::with_capacity(8192);
         content.open().key("global").value(&*rules).close();
         let content = String::from_utf8(content.into_bytes());
@@ -222,11 +219,6 @@ fn event_of(datum: &AccountDatum) -> Vec<u8> {
 }
 
 impl Sync {
-    /// The push rules of a user.
-    pub(super) async fn push_rules(&self, user: &UserId) -> Result<Arc<Ruleset>, StoreError> {
-        self.context.store.push_rules(user).await
-    }
-
     /// Writes the messages that wait for the device, at most [`MESSAGES_MAX`]; answers whether there
     /// are any, and up to where they are told.
     pub(super) async fn write_to_device(

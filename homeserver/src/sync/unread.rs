@@ -203,7 +203,7 @@ impl Sync {
             counted.order = snapshot.order_max;
             return Ok(());
         }
-        let rules = self.push_rules(user).await?;
+        let rules = self.context.store.push_rules(user).await?;
         let room = RoomFacts::new(self, snapshot, user, &events).await?;
         let now_ms = self.context.clock.now_ms();
         for event in events.iter().rev() {

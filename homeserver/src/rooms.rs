@@ -19,6 +19,7 @@ use crate::{
 
 mod aliases;
 mod backfill;
+mod bundles;
 mod chain;
 mod create;
 pub mod ephemeral;

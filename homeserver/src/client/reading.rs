@@ -170,7 +170,7 @@ impl<'a> ReadableRoom<'a> {
             .extras(Reader { user_id, device_id }, events)
             .await?;
         let view = View {
-            now_ms: self.app.clock.now_ms(),
+            now_ms: self.app.rooms.showing_ms(),
             with_room: true,
         };
         out.open_list();

@@ -69,7 +69,7 @@ pub(crate) async fn get_context_route(
         .extras(Reader { user_id, device_id }, std::slice::from_ref(&event))
         .await?;
     let view = View {
-        now_ms: app.clock.now_ms(),
+        now_ms: app.rooms.showing_ms(),
         with_room: true,
     };
     projection::write_client_event(

@@ -36,7 +36,7 @@ pub(crate) async fn get_room_event_route(
         .extras(Reader { user_id, device_id }, std::slice::from_ref(&event))
         .await?;
     let view = View {
-        now_ms: app.clock.now_ms(),
+        now_ms: app.rooms.showing_ms(),
         with_room: true,
     };
     let extras = extras.into_iter().next().unwrap_or_default();

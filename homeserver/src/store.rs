@@ -19,6 +19,7 @@ mod accounts;
 mod aliases;
 mod append;
 mod backups;
+mod claims;
 mod connect;
 mod cross_signing;
 mod destinations;
@@ -59,6 +60,7 @@ pub use self::{
         Backup, BackupEdit, BackupEdited, BackupKey, BackupUpdate, CreateBackup, DeleteBackup,
         EditBackup, KeySelection, UpdateBackup,
     },
+    claims::{ClaimedFrom, ClaimedKey},
     connect::{Engine, StoreOptions},
     cross_signing::{
         AddSignatures, ForeignSignature, NewCrossSigningKey, SetCrossSigningKeys, SignedObject,
@@ -75,7 +77,7 @@ pub use self::{
     heads::Heads,
     log::{LogEnd, LogKind, LogRow},
     media::{KeepMedia, MediaRow, MediaUsage, ReserveMedia},
-    one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
+    one_time_keys::{KeyCounts, KeyUpload, NewKey, UploadKeys},
     owed::StoredReceipt,
     profiles::{CreateOpenidToken, SetProfileField},
     push_rules::{EditPushRules, PushRuleEdit, PushRuleError},

@@ -185,14 +185,14 @@ impl QueryAnswer {
             })
             .collect();
         self.device_keys.insert(user.to_owned(), devices);
-        let is_theirs = |key: &Box<RawValue>| {
+        let is_theirs = |key: &RawValue| {
             check::object(key)
                 .is_ok_and(|object| check::text(&object, "user_id") == Some(user.as_str()))
         };
-        if let Some(key) = keys.master.filter(is_theirs) {
+        if let Some(key) = keys.master.filter(|key| is_theirs(key)) {
             self.master_keys.insert(user.to_owned(), key);
         }
-        if let Some(key) = keys.self_signing.filter(is_theirs) {
+        if let Some(key) = keys.self_signing.filter(|key| is_theirs(key)) {
             self.self_signing_keys.insert(user.to_owned(), key);
         }
     }

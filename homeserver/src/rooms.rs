@@ -23,6 +23,8 @@ mod bundles;
 mod chain;
 mod create;
 pub mod ephemeral;
+mod deadline;
+pub mod expiry;
 mod fetch;
 mod hosting;
 mod invite;
@@ -126,6 +128,12 @@ impl Rooms {
     /// Whether a user is one of ours.
     pub fn is_local(&self, user: &UserId) -> bool {
         user.server_name() == self.context.server_name
+    }
+
+    /// The time by which content is shown or hidden, in ms since the epoch: never earlier than
+    /// before, whatever the clock says. Every [`projection::View`] has this one.
+    pub fn showing_ms(&self) -> i64 {
+        self.context.store.showing_ms(&*self.context.clock)
     }
 
     /// A room as last committed, if this server has ever been in it.

@@ -22,6 +22,7 @@ use crate::{
     key_files::{self, KeyFileError, create_private_file},
     listener::{Certificates, ListenerError, Listeners},
     outbound::{HttpsTransport, OutboundError, Transport},
+    rooms::expiry::Purge,
     router,
     store::{Store, StoreError, StoreOptions},
 };
@@ -115,6 +116,9 @@ impl Server {
             transport,
             drain: drain.clone(),
         });
+        let purge_interval = app.config.expiry.purge_interval();
+        let purge = Purge::new(Arc::clone(&app.rooms), drain.clone(), purge_interval);
+        drain.spawn(purge.run());
         let (addresses, certificates) = (listeners.addresses(), listeners.certificates());
         let serving = {
             let (app, edge, drain) = (app.clone(), edge.clone(), drain.clone());

@@ -8,7 +8,7 @@
 //! a file of plain verbs here. Reads are methods on [`Store`] that use [`Store::reader`]; writes
 //! are types that implement [`Change`] and are handed to [`Store::commit`].
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use quick_cache::sync::Cache;
 use ruma::RoomVersionId;
@@ -19,6 +19,7 @@ mod accounts;
 mod aliases;
 mod append;
 mod backups;
+mod claims;
 mod connect;
 mod cross_signing;
 mod destinations;
@@ -27,6 +28,7 @@ mod devices;
 pub mod entity;
 mod error;
 mod events;
+mod expiry;
 mod heads;
 mod inbound_transactions;
 mod log;
@@ -60,6 +62,7 @@ pub use self::{
         Backup, BackupEdit, BackupEdited, BackupKey, BackupUpdate, CreateBackup, DeleteBackup,
         EditBackup, KeySelection, UpdateBackup,
     },
+    claims::{ClaimedFrom, ClaimedKey},
     connect::{Engine, StoreOptions},
     cross_signing::{
         AddSignatures, ForeignSignature, NewCrossSigningKey, SetCrossSigningKeys, SignedObject,
@@ -69,11 +72,15 @@ pub use self::{
     devices::{DeleteDevices, Device, RenameDevice},
     error::StoreError,
     events::{Direction, Event, EventStatus},
+    expiry::{
+        Backlog, DestroyExpired, Destroyed, NewDeadline, PolicyChange, SaveExpiryClock,
+        ShortenDeadlines,
+    },
     heads::Heads,
     inbound_transactions::{ReceiveToDevice, TakeTransaction},
     log::{LogEnd, LogKind, LogRow},
     media::{KeepMedia, MediaRow, MediaUsage, ReserveMedia},
-    one_time_keys::{ClaimedFrom, ClaimedKey, KeyCounts, KeyUpload, NewKey, UploadKeys},
+    one_time_keys::{KeyCounts, KeyUpload, NewKey, UploadKeys},
     owed::StoredReceipt,
     profiles::{CreateOpenidToken, SetProfileField},
     push_rules::{EditPushRules, PushRuleEdit, PushRuleError},
@@ -111,6 +118,9 @@ pub struct Store {
     heads: Arc<Heads>,
     engine: Engine,
     event_cache: events::EventCache,
+    /// How often events were forgotten because their rows changed.
+    events_forgotten: AtomicU64,
+    expiry: expiry::ExpiryState,
     room_versions: Cache<String, RoomVersionId>,
     group_cache: Cache<i64, Arc<StateGroup>>,
     state_cache: Cache<i64, RoomStateMap>,
@@ -138,6 +148,7 @@ impl Store {
         let write = connect::writing(options, engine).await?;
         connect::migrate(&write).await?;
         let reader = connect::reading(options, engine).await?;
+        let expiry = expiry::ExpiryState::load(&reader).await?;
         let heads = Arc::new(Heads::new(newest_position(&reader).await?));
         let key_cache = Arc::new(device_keys::KeyCache::new());
         let count_cache = Arc::new(one_time_keys::CountCache::new());
@@ -156,6 +167,8 @@ impl Store {
             heads,
             engine,
             event_cache: events::cache(),
+            events_forgotten: AtomicU64::new(0),
+            expiry,
             room_versions: Cache::new(ROOM_VERSIONS_CACHED_MAX),
             group_cache: Cache::new(state::GROUPS_CACHED_MAX),
             state_cache: Cache::new(state::GROUPS_CACHED_MAX),
@@ -195,6 +208,16 @@ impl Store {
     /// The hook runs on the writer's task: it must be short and must not block.
     pub fn on_commit(&self, hook: impl Fn(&Published) + Send + Sync + 'static) {
         self.heads.on_commit(Box::new(hook));
+    }
+
+    /// Empties SQLite's write-ahead log into the database, so that no file holds content that was
+    /// deleted. Answers whether it could: not while somebody reads. PostgreSQL has no such file of
+    /// ours to empty.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn checkpoint(&self) -> Result<bool, StoreError> {
+        self.writer.checkpoint().await
     }
 
     /// Finishes what was handed in, then closes the database. Later commits are refused.

@@ -10,6 +10,7 @@ mod m0003_rooms;
 mod m0004_keys;
 mod m0005_federation;
 mod m0006_backups_and_media;
+mod m0007_expiry;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_keys::Migration),
             Box::new(m0005_federation::Migration),
             Box::new(m0006_backups_and_media::Migration),
+            Box::new(m0007_expiry::Migration),
         ]
     }
 }

@@ -15,7 +15,7 @@ use ruma::{
 };
 
 use super::{ReceiveError, Rooms, Snapshot, receive::Budget};
-use crate::store::{EventStatus, NewEvent, RoomAppend, RoomStateMap};
+use crate::store::{EventStatus, RoomAppend, RoomStateMap};
 
 /// Servers that are asked for history.
 const SERVERS_MAX: usize = 3;
@@ -121,7 +121,8 @@ impl Rooms {
         let mut row = current.row.clone();
         let mut new: Vec<OwnedEventId> = Vec::new();
         let mut missing: Vec<OwnedEventId> = Vec::new();
-        for (signed, before) in &events {
+        // Oldest first, since what relates to an event expires with it at the latest.
+        for (signed, before) in events.iter().rev() {
             let pdu = signed.pdu();
             let held = self.context.store.event(&pdu.event_id).await?;
             let is_outlier = held
@@ -132,27 +133,17 @@ impl Rooms {
             }
             let before = chain.placed(before.clone());
             let after = chain.state_after(pdu, &before);
+            let (before, after) = (Some(before.group), Some(after.group));
             let event = chain
-                .new_event(
-                    signed,
-                    EventStatus::Accepted,
-                    Some(before.group),
-                    Some(after.group),
-                )
+                .new_event(signed, EventStatus::Accepted, before, after)
                 .await?;
-            row.order_min -= 1;
-            let event = crate::store::Event {
-                room_order: Some(row.order_min),
-                ..event
-            };
             new.push(pdu.event_id.clone());
             missing.extend(pdu.prev_events.iter().cloned());
-            chain.append.events.push(NewEvent {
-                event,
-                log: None,
-                relation: super::chain::relation_of(pdu),
-                promoted: is_outlier,
-            });
+            chain.push(event, None, is_outlier);
+        }
+        for added in chain.append.events.iter_mut().rev() {
+            row.order_min -= 1;
+            added.event.room_order = Some(row.order_min);
         }
         if new.is_empty() {
             return Ok(false);

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use passeur_protocol::{
     build::{self, EventTemplate, Tip, auth_types},
-    check, expiry,
+    check,
     limits::PREV_EVENTS_SENT_MAX,
     pdu::Pdu,
     reason::Reason,
@@ -18,7 +18,11 @@ use ruma::{
     room_version_rules::RoomVersionRules,
 };
 
-use super::{Draft, Members, RoomsContext, SendError, Snapshot, power};
+use super::{
+    Draft, Members, RoomsContext, SendError, Snapshot,
+    deadline::{PolicyIds, policy_ids},
+    power,
+};
 use crate::store::{
     Event, EventStatus, LogKind, Membership, NewEvent, NewMembership, NewTransaction, RoomAppend,
     RoomRow, RoomStateMap, StateChange, StateGroup, StoreError,
@@ -45,6 +49,8 @@ pub(super) struct Chain<'a> {
     pub(super) states: Vec<(Arc<StateGroup>, RoomStateMap)>,
     /// Members whose state changed and who are settled when the chain is whole.
     pub(super) changed_members: Vec<StateChange>,
+    /// The events that hold the room's expiry policy before the chain.
+    pub(super) policy_before: PolicyIds,
 }
 
 /// How a redaction is noted among the relations, so that a target that comes later is found.
@@ -80,6 +86,7 @@ impl<'a> Chain<'a> {
             built: HashMap::new(),
             states: Vec::new(),
             changed_members: Vec::new(),
+            policy_before: policy_ids(&snapshot.state),
         }
     }
 
@@ -101,6 +108,7 @@ impl<'a> Chain<'a> {
             built: HashMap::new(),
             states: Vec::new(),
             changed_members: Vec::new(),
+            policy_before: PolicyIds::default(),
         }
     }
 
@@ -329,68 +337,6 @@ impl<'a> Chain<'a> {
         });
     }
 
-    pub(super) async fn new_event(
-        &self,
-        signed: &SignedPdu,
-        status: EventStatus,
-        state_before: Option<i64>,
-        state_after: Option<i64>,
-    ) -> Result<Event, SendError> {
-        let received_ts = self.context.clock.now_ms();
-        let deadline = match status {
-            EventStatus::Accepted => self.deadline(signed.pdu(), received_ts).await?,
-            _ => None,
-        };
-        let event = bare_event(signed, self.rules, status, received_ts)?;
-        Ok(Event {
-            state_before,
-            state_after,
-            deadline: deadline.map(|deadline| to_i64(deadline.hide_at_ms)),
-            destroy_at: deadline.map(|deadline| to_i64(deadline.destroy_at_ms)),
-            expiry_class: deadline.map(|deadline| to_i64(deadline.class.ttl_ms())),
-            ..event
-        })
-    }
-
-    /// The deadline of an event on this chain, by the room's policy and what it relates to.
-    pub(super) async fn deadline(
-        &self,
-        pdu: &Pdu,
-        received_ts: i64,
-    ) -> Result<Option<expiry::Deadline>, StoreError> {
-        if !expiry::may_expire(pdu) {
-            return Ok(None);
-        }
-        let policy = self.policy().await?;
-        let facts = expiry::Facts {
-            origin_server_ts_ms: pdu.origin_server_ts.get().into(),
-            first_received_ms: u64::try_from(received_ts).unwrap_or(0),
-            stamp: expiry::stamp_of(&pdu.content),
-        };
-        let own = expiry::deadline(&facts, policy.as_ref(), policy.as_ref());
-        let Some(target) = expiry::inherits_from(&pdu.content) else {
-            return Ok(own);
-        };
-        let target = match self.built.get(&target) {
-            Some(event) => Some(Arc::clone(event)),
-            None => self.context.store.event(&target).await?,
-        };
-        Ok(expiry::inherit(
-            own,
-            target.and_then(|event| deadline_of(&event)),
-        ))
-    }
-
-    /// The expiry policy of the room's current state.
-    async fn policy(&self) -> Result<Option<expiry::Policy>, StoreError> {
-        let expiry = self.state_pdu("org.passeur.room.expiry").await?;
-        let retention = self.state_pdu("m.room.retention").await?;
-        Ok(expiry::Policy::of_room(
-            expiry.as_ref().map(|pdu| &*pdu.content),
-            retention.as_ref().map(|pdu| &*pdu.content),
-        ))
-    }
-
     /// A new group that follows `path` by `changes` and stands for `state`.
     pub(super) fn new_group(
         &mut self,
@@ -450,9 +396,6 @@ impl<'a> Chain<'a> {
     }
 }
 
-fn to_i64(ms: u64) -> i64 {
-    i64::try_from(ms).unwrap_or(i64::MAX)
-}
 
 /// The row of a room before its first event.
 fn empty_row(pdu: &Pdu, version: &RoomVersionId) -> RoomRow {

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use passeur_protocol::{check, pdu::Pdu, signed::SignedPdu};
+use passeur_protocol::{check, expiry, pdu::Pdu, signed::SignedPdu};
 use ruma::{
     EventId, OwnedEventId, ServerName,
     api::federation::{
@@ -283,6 +283,9 @@ impl Rooms {
         let mut waiting: Vec<SignedPdu> = events
             .into_iter()
             .filter(|signed| !known.contains_key(&signed.pdu().event_id))
+            // No auth chain and no state holds a message: outside of the timeline it would have no
+            // deadline, and stay.
+            .filter(|signed| !expiry::may_expire(signed.pdu()))
             .collect();
         waiting.sort_by_key(|signed| signed.pdu().depth);
         let now = self.context.clock.now_ms();

@@ -12,7 +12,7 @@ use std::{
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use tokio::sync::oneshot;
 
-use super::{Draft, Offer, Rooms, SendError, Snapshot, chain::Chain};
+use super::{Draft, Offer, Rooms, SendError, Snapshot, chain::Chain, deadline::policy_ids};
 use crate::store::{Event, Moved, StoreError};
 
 /// Events that may wait for one room.
@@ -195,9 +195,14 @@ impl Rooms {
             members,
             mut append,
             states,
+            policy_before,
             ..
         } = chain;
         let Some(row) = room else { return Ok(Ok(())) };
+        let policy_changes = policy_ids(&state) != policy_before;
+        if policy_changes {
+            append.policy_changed_ms = Some(self.showing_ms());
+        }
         let events: Vec<Event> = append.events.iter().map(|new| new.event.clone()).collect();
         let redacted: Vec<_> = append
             .redactions
@@ -228,7 +233,13 @@ impl Rooms {
                     ..event.clone()
                 }));
             }
-            store.forget_events(redacted.iter().map(|id| &**id));
+            if !redacted.is_empty() {
+                store.forget_events(redacted.iter().map(|id| &**id));
+                store.note_residue();
+            }
+            if policy_changes {
+                store.note_policy_changed();
+            }
             for (group, state) in &states {
                 store.remember_state(Arc::clone(group), state.clone());
             }

@@ -139,7 +139,7 @@ impl Rooms {
     /// # Errors
     /// See [`ServeError`].
     pub async fn pdus(&self, ids: &[OwnedEventId]) -> Result<Vec<Box<RawValue>>, ServeError> {
-        let now = self.context.clock.now_ms();
+        let now = self.showing_ms();
         let events = self.context.store.events(ids).await?;
         Ok(events
             .iter()
@@ -229,7 +229,7 @@ impl Rooms {
         snapshot: &Snapshot,
         events: Vec<Arc<Event>>,
     ) -> Result<Vec<Box<RawValue>>, ServeError> {
-        let now = self.context.clock.now_ms();
+        let now = self.showing_ms();
         let mut served = Vec::with_capacity(events.len());
         for event in events {
             let bytes = if self.server_sees(server, snapshot, &event).await? {

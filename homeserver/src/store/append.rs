@@ -5,10 +5,12 @@
 //! was made for; otherwise nothing is written and the caller builds again. What an event removes
 //! (a redaction's target) goes in the same transaction.
 
+use std::collections::HashSet;
+
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, EntityTrait, QueryFilter,
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect,
     sea_query::{Expr, OnConflict},
 };
 
@@ -19,8 +21,11 @@ use super::{
         transaction_ids,
     },
     events::Event,
-    remote_devices, stays,
+    expiry, remote_devices, stays,
 };
+
+/// Events that one query asks for.
+const IDS_PER_QUERY_MAX: usize = 500;
 
 /// An event to be stored.
 #[derive(Clone, Debug)]
@@ -95,6 +100,9 @@ pub struct RoomAppend {
     pub missing: Vec<OwnedEventId>,
     /// Events that are no longer missing.
     pub found: Vec<OwnedEventId>,
+    /// When the room's expiry policy changed, if it does by this: deadlines must follow. In ms
+    /// since the epoch.
+    pub policy_changed_ms: Option<i64>,
 }
 
 impl std::fmt::Debug for RoomAppend {
@@ -126,9 +134,15 @@ impl Change for RoomAppend {
             let row: state_groups::ActiveModel = group.row(room_id)?;
             tx.insert_later(row);
         }
+        let held = self.held(tx).await?;
         let mut positions = Vec::with_capacity(self.events.len());
         for new in &self.events {
-            positions.push(write_event(tx, room_id, new).await?);
+            let is_held = held.contains(new.event.id().as_str());
+            positions.push(match is_held && new.log.is_none() && !new.promoted {
+                // What is held stays as it is: if its body is gone, it is gone.
+                true => None,
+                false => write_event(tx, room_id, new).await?,
+            });
         }
         if let Some(changed) = &self.resolved_state {
             tx.append(
@@ -145,10 +159,17 @@ impl Change for RoomAppend {
         for transaction in &self.transactions {
             tx.insert_later_if_new(transaction_row(transaction));
         }
+        if !self.redactions.is_empty() {
+            // A target may come in the same transaction as its redaction.
+            tx.flush().await?;
+        }
         for (target, redaction) in &self.redactions {
             remove_body(tx, target, redaction).await?;
         }
         self.note_missing(tx, room_id).await?;
+        if let Some(changed_ms) = self.policy_changed_ms {
+            expiry::note_policy_change(tx, room_id, changed_ms).await?;
+        }
         Ok(Ok(positions))
     }
 
@@ -160,6 +181,28 @@ impl Change for RoomAppend {
 }
 
 impl RoomAppend {
+    /// Those of the events outside of the log that are held already.
+    async fn held(&self, tx: &mut Tx) -> Result<HashSet<String>, StoreError> {
+        let outside = self.events.iter().filter(|new| new.log.is_none());
+        let ids: Vec<&str> = outside.map(|new| new.event.id().as_str()).collect();
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        tx.flush().await?;
+        let mut held = HashSet::new();
+        for some in ids.chunks(IDS_PER_QUERY_MAX) {
+            let found: Vec<String> = events::Entity::find()
+                .select_only()
+                .column(events::Column::EventId)
+                .filter(events::Column::EventId.is_in(some.iter().copied()))
+                .into_tuple()
+                .all(tx.connection())
+                .await?;
+            held.extend(found);
+        }
+        Ok(held)
+    }
+
     async fn note_missing(&self, tx: &mut Tx, room: &OwnedRoomId) -> Result<(), StoreError> {
         for id in &self.missing {
             tx.insert_later_if_new(missing_events::ActiveModel {
@@ -261,6 +304,9 @@ async fn promote(tx: &Tx, event: &Event, position: Option<i64>) -> Result<(), St
         .col_expr(events::Column::StateBefore, Expr::value(event.state_before))
         .col_expr(events::Column::StateAfter, Expr::value(event.state_after))
         .col_expr(events::Column::Status, Expr::value(event.status as i16))
+        .col_expr(events::Column::Deadline, Expr::value(event.deadline))
+        .col_expr(events::Column::DestroyAt, Expr::value(event.destroy_at))
+        .col_expr(events::Column::ExpiryClass, Expr::value(event.expiry_class))
         .filter(events::Column::EventId.eq(event.id().as_str()))
         .exec(tx.connection())
         .await?;

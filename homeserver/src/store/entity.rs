@@ -12,6 +12,8 @@ pub mod devices;
 pub mod event_bodies;
 pub mod event_relations;
 pub mod events;
+pub mod expiry_clock;
+pub mod expiry_policy_changes;
 pub mod fallback_keys;
 pub mod filters;
 pub mod inbound_messages;

@@ -4,7 +4,10 @@
 //! event's rows (redaction, expiry, promotion) replaces it in the cache after the commit. Whether
 //! its body may be shown is decided by the projection, not here.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use passeur_protocol::{pdu::Pdu, versions};
 use quick_cache::{Weighter, sync::Cache};
@@ -259,8 +262,22 @@ impl Store {
 
     /// Removes events from the cache: after a commit that changed them.
     pub fn forget_events<'a>(&self, ids: impl IntoIterator<Item = &'a EventId>) {
+        // A reader that read before the commit must not put the old event back afterwards.
+        self.events_forgotten.fetch_add(1, Ordering::SeqCst);
         for id in ids {
             self.event_cache.remove(id);
+        }
+    }
+
+    /// Caches what was read while `forgotten` was the count of changes, unless there was another.
+    fn cache_read(&self, event: &Arc<Event>, forgotten: u64) {
+        let is_current = || self.events_forgotten.load(Ordering::SeqCst) == forgotten;
+        if is_current() {
+            let id = event.id().to_owned();
+            self.event_cache.insert(id, Arc::clone(event));
+            if !is_current() {
+                self.event_cache.remove(event.id());
+            }
         }
     }
 
@@ -268,6 +285,7 @@ impl Store {
         &self,
         filter: impl sea_orm::sea_query::IntoCondition,
     ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let forgotten = self.events_forgotten.load(Ordering::SeqCst);
         let skeletons = events::Entity::find()
             .filter(filter)
             .all(self.reader())
@@ -288,8 +306,7 @@ impl Store {
             let version = self.version_of(&row.room_id).await?;
             let body = bodies.remove(&row.event_id);
             let event = Arc::new(from_row(row, body, &version)?);
-            self.event_cache
-                .insert(event.id().to_owned(), Arc::clone(&event));
+            self.cache_read(&event, forgotten);
             read.push(event);
         }
         Ok(read)

@@ -1,8 +1,7 @@
-//! Uploading keys of a device, and giving out its one-time keys.
+//! Uploading keys of a device, and counting what it has left to give out (`claims.rs`).
 //!
-//! Invariant: a one-time key is given out at most once: the transaction that reads it deletes it. A
-//! key id never stands for two different keys. A device is never named like a cross-signing key of
-//! its user.
+//! Invariant: a key id never stands for two different keys. A device is never named like a
+//! cross-signing key of its user.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#one-time-and-fallback-keys>
 
@@ -81,7 +80,7 @@ impl CountCache {
         }
     }
 
-    fn forget(&self, user: &str, device: &str) {
+    pub(super) fn forget(&self, user: &str, device: &str) {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         *changes += 1;
         self.counts.remove(&(user.into(), device.into()));
@@ -156,26 +155,6 @@ impl Store {
         let output = self.commit(upload).await?.output;
         self.count_cache.forget(user.as_str(), device.as_str());
         Ok(output)
-    }
-
-    /// Gives out one key for each device asked for that has one left.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn claim_keys(
-        &self,
-        wanted: Vec<ClaimedFrom>,
-    ) -> Result<Vec<ClaimedKey>, StoreError> {
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let claimed = self.commit(ClaimKeys { wanted }).await?.output;
-        for key in &claimed {
-            let from = &key.from;
-            self.count_cache
-                .forget(from.user_id.as_str(), from.device_id.as_str());
-        }
-        Ok(claimed)
     }
 }
 

@@ -153,11 +153,20 @@ impl Tx {
         }
     }
 
-    /// Writes what waits and the log rows, and gives back the open transaction.
-    pub(super) async fn finish(mut self) -> Result<Finished, StoreError> {
+    /// Writes what waits, so that the statements of this change see it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn flush(&mut self) -> Result<(), StoreError> {
         for rows in &mut self.waiting {
             rows.flush(&self.connection).await?;
         }
+        Ok(())
+    }
+
+    /// Writes what waits and the log rows, and gives back the open transaction.
+    pub(super) async fn finish(mut self) -> Result<Finished, StoreError> {
+        self.flush().await?;
         let mut log = Rows {
             rows: self.appended.iter().map(log_row).collect::<Vec<_>>(),
             keep_existing: false,

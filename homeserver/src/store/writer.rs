@@ -8,8 +8,8 @@
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, EntityTrait, QueryOrder, QuerySelect,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryOrder, QuerySelect,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -21,6 +21,15 @@ const WAITING_MAX: usize = 1024;
 const BATCH_MAX: usize = 256;
 /// The key of PostgreSQL's advisory lock that guards the log: "passeur" in ASCII.
 const LOG_LOCK: &str = "SELECT pg_advisory_xact_lock(31647966270219634)";
+
+/// Callers that may wait for a checkpoint at once.
+const CHECKPOINTS_WAITING_MAX: usize = 4;
+/// Empties SQLite's write-ahead log; answers (busy, pages in the log, pages moved).
+const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+/// How long a checkpoint waits for readers, in ms: writes wait as well.
+const CHECKPOINT_PATIENCE: &str = "PRAGMA busy_timeout = 250";
+/// How long writes wait for another process, in ms: as the connection was opened.
+const WRITE_PATIENCE: &str = "PRAGMA busy_timeout = 10000";
 
 /// A write, as data: applied inside the writer's transaction, perhaps more than once.
 ///
@@ -102,11 +111,15 @@ impl<C: Change> Waiting for Job<C> {
 
 type Batch = VecDeque<Box<dyn Waiting>>;
 
+/// One who waits for a checkpoint: whether the log of SQLite was emptied.
+type Checkpoint = oneshot::Sender<Result<bool, StoreError>>;
+
 /// The handle of the writer's task.
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: Mutex<Option<mpsc::Sender<Box<dyn Waiting>>>>,
     sender: mpsc::WeakSender<Box<dyn Waiting>>,
+    checkpoints: mpsc::Sender<Checkpoint>,
     task: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
@@ -115,18 +128,21 @@ impl Writer {
     pub(super) fn start(write: DatabaseConnection, engine: Engine, heads: Arc<Heads>) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let sender = jobs.downgrade();
+        let (checkpoints, checkpoints_waiting) = mpsc::channel(CHECKPOINTS_WAITING_MAX);
         let task = tokio::spawn(
             Task {
                 write,
                 engine,
                 heads,
                 waiting,
+                checkpoints: checkpoints_waiting,
             }
             .run(),
         );
         Self {
             jobs: Mutex::new(Some(jobs)),
             sender,
+            checkpoints,
             task: Mutex::new(Some(task)),
         }
     }
@@ -149,6 +165,14 @@ impl Writer {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Lets the log of SQLite be emptied between two batches; answers whether it was.
+    pub(super) async fn checkpoint(&self) -> Result<bool, StoreError> {
+        let (waiting, answer) = oneshot::channel();
+        let handed_in = self.checkpoints.send(waiting).await;
+        handed_in.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
     /// Finishes what was handed in and stops the task.
     pub(super) async fn close(&self) {
         drop(self.jobs.lock().await.take());
@@ -164,16 +188,43 @@ struct Task {
     engine: Engine,
     heads: Arc<Heads>,
     waiting: mpsc::Receiver<Box<dyn Waiting>>,
+    checkpoints: mpsc::Receiver<Checkpoint>,
 }
 
 impl Task {
     async fn run(mut self) {
         let mut taken = Vec::with_capacity(BATCH_MAX);
-        while self.waiting.recv_many(&mut taken, BATCH_MAX).await > 0 {
-            let batch: Batch = taken.drain(..).collect();
-            self.commit_together(batch).await;
+        loop {
+            tokio::select! {
+                count = self.waiting.recv_many(&mut taken, BATCH_MAX) => {
+                    if count == 0 {
+                        break;
+                    }
+                    let batch: Batch = taken.drain(..).collect();
+                    self.commit_together(batch).await;
+                }
+                Some(waiting) = self.checkpoints.recv() => {
+                    // A caller that has gone away does not mind.
+                    let _ = waiting.send(self.checkpoint().await);
+                }
+            }
         }
         let _ = self.write.close().await;
+    }
+
+    /// Outside of any transaction: SQLite refuses it inside of one. All writes wait meanwhile, so
+    /// readers are not waited for long.
+    async fn checkpoint(&self) -> Result<bool, StoreError> {
+        if self.engine != Engine::Sqlite {
+            return Ok(true);
+        }
+        self.write.execute_unprepared(CHECKPOINT_PATIENCE).await?;
+        let statement = Statement::from_string(DbBackend::Sqlite, CHECKPOINT.to_owned());
+        let outcome = self.write.query_one_raw(statement).await;
+        self.write.execute_unprepared(WRITE_PATIENCE).await?;
+        let row = outcome?.ok_or(StoreError::corrupt("wal_checkpoint", "busy"))?;
+        let busy: i32 = row.try_get_by_index(0)?;
+        Ok(busy == 0)
     }
 
     async fn commit_together(&self, mut batch: Batch) {

@@ -205,7 +205,7 @@ impl Sync {
         }
         let rules = self.context.store.push_rules(user).await?;
         let room = RoomFacts::new(self, snapshot, user, &events).await?;
-        let now_ms = self.context.clock.now_ms();
+        let now_ms = self.context.rooms.showing_ms();
         for event in events.iter().rev() {
             let order = event.room_order.unwrap_or(i64::MIN);
             counted.order = counted.order.max(order);

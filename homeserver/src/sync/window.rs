@@ -113,7 +113,7 @@ impl Sync {
         let mut window = Window {
             request,
             device: (request.user_id.clone(), request.device_id.clone()),
-            now_ms: self.context.clock.now_ms(),
+            now_ms: self.context.rooms.showing_ms(),
             after,
             upto,
             typing,

@@ -29,7 +29,7 @@ pub(crate) async fn get_state_event_for_key_route(
         None => None,
     };
     let event = event.ok_or_else(|| ApiError::not_found("There is no such state"))?;
-    let now_ms = app.clock.now_ms();
+    let now_ms = app.rooms.showing_ms();
     if request.format != StateEventFormat::Event {
         return Ok(raw_json(projection::content(&event, now_ms).into_owned()));
     }

@@ -230,10 +230,23 @@ async fn changing_the_password_asks_for_the_old_one_and_ends_other_sessions() {
 async fn a_deactivated_account_is_over_for_ever() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
+    let bob = server.register("bob").await;
+    let public = json!({"preset": "public_chat"});
+    let room = expect_ok(server.post(&bob, "/createRoom", public).await)["room_id"].clone();
+    let room = format!("/rooms/{}", room.as_str().unwrap());
+    expect_ok(
+        server
+            .post(&alice, &format!("{room}/join"), json!({}))
+            .await,
+    );
     let (_, challenge) = server.post(&alice, "/account/deactivate", json!({})).await;
     let body = json!({"auth": password_auth(&alice, &challenge["session"])});
     let answer = expect_ok(server.post(&alice, "/account/deactivate", body).await);
     assert_eq!(answer, json!({"id_server_unbind_result": "success"}));
+    let left = server
+        .get(&bob, &format!("{room}/state/m.room.member/{}", alice.id))
+        .await;
+    assert_eq!(expect_ok(left)["membership"], "leave");
     expect(
         &server.get(&alice, "/account/whoami").await,
         401,

@@ -114,7 +114,6 @@ async fn a_profile_has_a_greatest_length() {
 async fn account_data_is_kept_for_its_owner_and_told_to_his_devices() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
-    let bob = server.register("bob").await;
     let id = UserId::parse(&alice.id).unwrap();
     let before = server.app.store.heads().head();
     let global = format!("/user/{}/account_data/m.direct", alice.id);
@@ -151,6 +150,14 @@ async fn account_data_is_kept_for_its_owner_and_told_to_his_devices() {
             (LogKind::RoomAccountData, "!r:example.org org.x".to_owned()),
         ]
     );
+}
+
+#[tokio::test]
+async fn account_data_is_nobody_elses_and_not_everything() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let bob = server.register("bob").await;
+    let global = format!("/user/{}/account_data/m.direct", alice.id);
     expect(&server.get(&bob, &global).await, 403, "M_FORBIDDEN");
     expect(
         &server.put(&bob, &global, json!({})).await,

@@ -104,7 +104,7 @@ async fn pdus(
     context: &SenderContext,
     ids: &[OwnedEventId],
 ) -> Result<Vec<Box<RawValue>>, StoreError> {
-    let now_ms = context.clock.now_ms();
+    let now_ms = context.store.showing_ms(&*context.clock);
     let events = context.store.events(ids).await?;
     let mut pdus = Vec::with_capacity(events.len().min(PDUS_PER_TRANSACTION_MAX));
     for event in &events {

@@ -1,0 +1,408 @@
+//! The purge on a real database, whose files are read byte by byte.
+
+use std::{path::Path, time::Duration};
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomVersionId};
+use serde_json::{Value, json, value::to_raw_value};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    app::{App, Foundation},
+    clock::{MockClock, SeededRng},
+    config::Config,
+    key_files,
+    outbound::testing::{Network, key_pair},
+    rooms::{Draft, NewRoom, Preset, Profile, projection},
+    store::{NewEvent, RoomAppend, Store, StoreOptions},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MARKER: &str = "the marker that must vanish";
+
+/// A server whose process can be ended and begun again on the same files.
+struct World {
+    folder: TempDir,
+    clock: MockClock,
+    rooms: Arc<Rooms>,
+    purge: Purge,
+}
+
+async fn start(folder: TempDir, clock: MockClock) -> World {
+    let url = format!("sqlite:{}", folder.path().join("test.db").display());
+    let store = Store::open(&StoreOptions::new(url)).await.unwrap();
+    let config = Config::for_test("one.example".try_into().unwrap(), folder.path().into());
+    if !config.token_key_path().exists() {
+        key_files::create(&config.token_key_path(), &SeededRng::new(8)).unwrap();
+    }
+    let drain = Drain::new();
+    let app = App::new(Foundation {
+        clock: Arc::new(clock.clone()),
+        rng: Arc::new(SeededRng::new(7)),
+        config: Arc::new(config.clone()),
+        store,
+        token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
+        signing_key: key_pair("1"),
+        transport: Arc::new(Network::default()),
+        drain: drain.clone(),
+    });
+    let rooms = Arc::clone(&app.rooms);
+    let purge = Purge::new(Arc::clone(&rooms), drain, Duration::from_secs(10));
+    World {
+        folder,
+        clock,
+        rooms,
+        purge,
+    }
+}
+
+async fn world() -> World {
+    start(TempDir::new().unwrap(), MockClock::default()).await
+}
+
+fn alice() -> OwnedUserId {
+    "@alice:one.example".try_into().unwrap()
+}
+
+impl World {
+    fn store(&self) -> &Store {
+        &self.rooms.context.store
+    }
+
+    async fn room(&self) -> OwnedRoomId {
+        let new = NewRoom {
+            creator: alice(),
+            profile: Profile::default(),
+            version: RoomVersionId::V12,
+            preset: Preset::PrivateChat,
+            creation_content: Default::default(),
+            power_levels: Default::default(),
+            initial_state: Vec::new(),
+            name: None,
+            topic: None,
+            alias: None,
+            invite: Vec::new(),
+            invite_remote: Vec::new(),
+            is_direct: false,
+        };
+        self.rooms.create(&new).await.unwrap()
+    }
+
+    async fn send(&self, draft: Draft) -> OwnedEventId {
+        self.rooms.send(draft).await.unwrap()
+    }
+
+    async fn policy(&self, room: &OwnedRoomId, ttl_ms: u64) {
+        let content = json!({ "default_ms": ttl_ms, "max_ms": ttl_ms });
+        let draft = Draft {
+            state_key: Some(String::new()),
+            ..draft(room, "org.passeur.room.expiry", content)
+        };
+        self.send(draft).await;
+    }
+
+    async fn has_body(&self, id: &OwnedEventId) -> bool {
+        self.store().forget_events([&**id]);
+        self.event(id).await.has_body()
+    }
+
+    async fn event(&self, id: &OwnedEventId) -> Arc<Event> {
+        self.store().event(id).await.unwrap().unwrap()
+    }
+
+    async fn is_shown(&self, id: &OwnedEventId) -> bool {
+        projection::is_shown(&*self.event(id).await, self.rooms.showing_ms())
+    }
+
+    async fn pass(&mut self) {
+        self.purge.pass().await.unwrap();
+    }
+
+    /// A process that was killed: nothing is closed in good order.
+    async fn kill(self) -> Self {
+        let Self { folder, clock, .. } = self;
+        start(folder, clock).await
+    }
+}
+
+fn draft(room: &OwnedRoomId, kind: &str, content: Value) -> Draft {
+    Draft {
+        room_id: room.clone(),
+        sender: alice(),
+        kind: kind.into(),
+        state_key: None,
+        content: to_raw_value(&content).unwrap(),
+        redacts: None,
+        transaction: None,
+        timestamp_ms: None,
+    }
+}
+
+/// A message that lives for half a minute.
+fn short(room: &OwnedRoomId) -> Draft {
+    let content = json!({ "body": MARKER, "org.passeur.expiry": { "ttl_ms": 30_000 } });
+    draft(room, "m.room.encrypted", content)
+}
+
+/// The files that hold some bytes.
+fn files_with(folder: &Path, needle: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        if bytes
+            .windows(needle.len())
+            .any(|window| window == needle.as_bytes())
+        {
+            found.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn after_its_deadline_no_file_holds_a_message_or_what_relates_to_it() {
+    let mut world = world().await;
+    let room = world.room().await;
+    let message = world.send(short(&room)).await;
+    let reaction = json!({ "m.relates_to": {
+        "rel_type": "m.annotation", "event_id": message, "key": "a telling key" } });
+    let reaction = world.send(draft(&room, "m.reaction", reaction)).await;
+    let lasting = json!({ "body": "this one stays" });
+    let lasting = world.send(draft(&room, "m.room.message", lasting)).await;
+    let folder = world.folder.path().to_owned();
+
+    world.pass().await;
+    assert!(world.has_body(&message).await && world.is_shown(&message).await);
+    assert!(!files_with(&folder, MARKER).is_empty());
+    assert!(!files_with(&folder, "a telling key").is_empty());
+
+    world.clock.advance(Duration::from_secs(30));
+    assert!(!world.is_shown(&message).await && !world.is_shown(&reaction).await);
+    world.pass().await;
+    assert!(!world.has_body(&message).await && !world.has_body(&reaction).await);
+    assert!(world.has_body(&lasting).await && world.is_shown(&lasting).await);
+    assert_eq!(files_with(&folder, MARKER), Vec::<String>::new());
+    assert_eq!(files_with(&folder, "a telling key"), Vec::<String>::new());
+    assert!(!files_with(&folder, "this one stays").is_empty());
+    // The tombstone stays, and nothing is left to be done.
+    let event = world.event(&message).await;
+    assert!(event.deadline.is_some() && event.destroy_at.is_none());
+    let relations = world.store().relations(&message, None, 10).await.unwrap();
+    assert!(relations.is_empty());
+    let backlog = world.store().expiry_backlog(i64::MAX).await.unwrap();
+    assert_eq!((backlog.events, backlog.oldest_ms), (0, None));
+}
+
+#[tokio::test]
+async fn deleting_rows_alone_leaves_bytes_and_the_next_process_removes_them() {
+    let world = world().await;
+    let room = world.room().await;
+    let message = world.send(short(&room)).await;
+    world.clock.advance(Duration::from_secs(30));
+    let destroy = DestroyExpired {
+        now_ms: world.rooms.showing_ms(),
+        limit: 10,
+    };
+    let destroyed = world.store().commit(destroy).await.unwrap().output;
+    assert_eq!(destroyed.events, [message.clone()]);
+    // Without the checkpoint, the write-ahead log still has them: what the test looks for is there.
+    assert_eq!(files_with(world.folder.path(), MARKER), ["test.db-wal"]);
+
+    let mut world = world.kill().await;
+    assert!(!world.is_shown(&message).await);
+    world.pass().await;
+    assert_eq!(
+        files_with(world.folder.path(), MARKER),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn a_process_that_begins_after_the_deadline_shows_nothing_and_purges() {
+    let world = world().await;
+    let room = world.room().await;
+    let message = world.send(short(&room)).await;
+    world.clock.advance(HOUR);
+    let mut world = world.kill().await;
+    assert!(!world.is_shown(&message).await);
+    assert!(world.has_body(&message).await);
+    world.pass().await;
+    assert!(!world.has_body(&message).await);
+}
+
+#[tokio::test]
+async fn a_redaction_removes_the_bytes_too() {
+    let mut world = world().await;
+    let room = world.room().await;
+    let content = json!({ "body": MARKER });
+    let message = world.send(draft(&room, "m.room.message", content)).await;
+    world.pass().await;
+    let redaction = Draft {
+        redacts: Some(message.clone()),
+        ..draft(&room, "m.room.redaction", json!({}))
+    };
+    world.send(redaction).await;
+    assert!(!files_with(world.folder.path(), MARKER).is_empty());
+    world.pass().await;
+    assert_eq!(
+        files_with(world.folder.path(), MARKER),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn a_reader_holds_the_log_back_and_the_next_pass_empties_it() {
+    let mut world = world().await;
+    let room = world.room().await;
+    world.send(short(&room)).await;
+    let reader = world.store().begin_reading().await;
+    world.clock.advance(Duration::from_secs(30));
+    world.pass().await;
+    assert!(!files_with(world.folder.path(), MARKER).is_empty());
+    reader.rollback().await.unwrap();
+    world.pass().await;
+    assert_eq!(
+        files_with(world.folder.path(), MARKER),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn a_new_policy_hides_at_once_and_destroys_a_day_later() {
+    let mut world = world().await;
+    let room = world.room().await;
+    let content = json!({ "body": MARKER });
+    let message = world.send(draft(&room, "m.room.message", content)).await;
+    let edit = json!({ "body": "edited", "m.relates_to": {
+        "rel_type": "m.replace", "event_id": message } });
+    world.clock.advance(HOUR + HOUR / 2);
+    let edit = world.send(draft(&room, "m.room.message", edit)).await;
+    world.pass().await;
+    world.clock.advance(HOUR / 4);
+    world.policy(&room, 3_600_000).await;
+    world.pass().await;
+    // The edit is not an hour old, but what it edits is.
+    for id in [&message, &edit] {
+        assert!(!world.is_shown(id).await && world.has_body(id).await);
+    }
+    let hidden_from = world.event(&message).await.deadline;
+
+    // To allow more again gives nothing back.
+    world.policy(&room, 7 * 24 * 3_600_000).await;
+    world.pass().await;
+    assert_eq!(world.event(&message).await.deadline, hidden_from);
+    assert!(!world.is_shown(&message).await);
+    assert_eq!(world.store().policy_change().await.unwrap(), None);
+
+    world.clock.advance(23 * HOUR);
+    world.pass().await;
+    assert!(world.has_body(&message).await);
+    world.clock.advance(HOUR);
+    world.pass().await;
+    assert!(!world.has_body(&message).await && !world.has_body(&edit).await);
+    assert_eq!(
+        files_with(world.folder.path(), MARKER),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn a_policy_that_was_not_followed_before_a_crash_is_followed_after_it() {
+    let world = world().await;
+    let room = world.room().await;
+    let content = json!({ "body": MARKER });
+    let message = world.send(draft(&room, "m.room.message", content)).await;
+    world.clock.advance(2 * HOUR);
+    world.policy(&room, 3_600_000).await;
+    let mut world = world.kill().await;
+    world.pass().await;
+    assert!(!world.is_shown(&message).await);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_brings_nothing_back() {
+    let mut world = world().await;
+    let room = world.room().await;
+    let message = world.send(short(&room)).await;
+    world.clock.advance(Duration::from_secs(30));
+    assert!(!world.is_shown(&message).await);
+    let before = world.rooms.showing_ms();
+    world.clock.shift_wall(-86_400_000);
+    assert!(!world.is_shown(&message).await);
+    world.pass().await;
+    let world = world.kill().await;
+    assert!(world.rooms.showing_ms() >= before);
+}
+
+#[tokio::test]
+async fn a_clock_set_forward_hides_but_destroys_nothing() {
+    let mut world = world().await;
+    let room = world.room().await;
+    world.policy(&room, 3_600_000).await;
+    let content = json!({ "body": MARKER });
+    let message = world.send(draft(&room, "m.room.message", content)).await;
+    world.pass().await;
+    world.clock.shift_wall(30 * 86_400_000);
+    assert!(!world.is_shown(&message).await);
+    world.pass().await;
+    assert!(world.has_body(&message).await);
+    world.clock.advance(HOUR);
+    world.pass().await;
+    assert!(!world.has_body(&message).await);
+}
+
+#[tokio::test]
+async fn what_is_dead_on_arrival_is_stored_as_a_stub() {
+    let world = world().await;
+    let room = world.room().await;
+    let late = Draft {
+        timestamp_ms: Some(MockClock::START_MS - 30_000),
+        ..short(&room)
+    };
+    let message = world.send(late).await;
+    assert!(!world.has_body(&message).await);
+    assert!(world.event(&message).await.deadline.is_some());
+    assert_eq!(
+        files_with(world.folder.path(), MARKER),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn a_dead_event_that_comes_again_stays_a_stub() {
+    let mut world = world().await;
+    let room = world.room().await;
+    let message = world.send(short(&room)).await;
+    let full = world.event(&message).await;
+    let sent = projection::federation_event(&full, MockClock::START_MS);
+    assert!(String::from_utf8_lossy(&sent).contains(MARKER));
+    world.clock.advance(Duration::from_secs(30));
+    world.pass().await;
+
+    let sent: Box<serde_json::value::RawValue> = serde_json::from_slice(&sent).unwrap();
+    let origin = world.rooms.server_name();
+    let again = world.rooms.receive(origin, &room, &sent).await.unwrap();
+    assert_eq!(again, message);
+    assert!(!world.has_body(&message).await);
+
+    // Not as history or as an outlier either, even where nobody has looked before.
+    let append = RoomAppend {
+        room_id: Some(room.clone()),
+        events: vec![NewEvent {
+            event: Event::clone(&full),
+            log: None,
+            relation: None,
+            promoted: false,
+        }],
+        ..RoomAppend::default()
+    };
+    let stored = world.store().commit(append).await.unwrap().output;
+    assert_eq!(stored, Ok(vec![None]));
+    assert!(!world.has_body(&message).await);
+    world.pass().await;
+    assert_eq!(
+        files_with(world.folder.path(), MARKER),
+        Vec::<String>::new()
+    );
+}

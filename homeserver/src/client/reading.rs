@@ -170,7 +170,7 @@ impl<'a> ReadableRoom<'a> {
 
     fn view(&self) -> View {
         View {
-            now_ms: self.app.clock.now_ms(),
+            now_ms: self.app.rooms.showing_ms(),
             with_room: true,
         }
     }

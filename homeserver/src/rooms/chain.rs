@@ -30,7 +30,7 @@ use crate::store::{
 
 mod event;
 
-pub(super) use event::{bare_event, deadline_of, membership_of, relation_of, timestamp_of};
+pub(super) use event::{bare_event, membership_of, relation_of, timestamp_of};
 
 /// A chain under construction.
 pub(super) struct Chain<'a> {
@@ -395,7 +395,6 @@ impl<'a> Chain<'a> {
         });
     }
 }
-
 
 /// The row of a room before its first event.
 fn empty_row(pdu: &Pdu, version: &RoomVersionId) -> RoomRow {

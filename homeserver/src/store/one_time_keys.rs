@@ -22,11 +22,6 @@ use super::{
     entity::{cross_signing_keys, device_keys, devices, fallback_keys, one_time_keys},
 };
 
-mod claim;
-
-use claim::ClaimKeys;
-pub use claim::{ClaimedFrom, ClaimedKey};
-
 /// How many one-time keys a device may keep here.
 pub(super) const ONE_TIME_KEYS_MAX: u64 = 1000;
 /// How many devices' counts are remembered; each costs about 300 bytes.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use passeur_protocol::{expiry, pdu::Pdu, reason::Reason, signed::SignedPdu};
+use passeur_protocol::{pdu::Pdu, reason::Reason, signed::SignedPdu};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, UInt, room_version_rules::RoomVersionRules};
 
 use crate::{
@@ -62,15 +62,6 @@ pub(in crate::rooms) fn relation_of(pdu: &Pdu) -> Option<(OwnedEventId, String)>
     }
     let content: Content = serde_json::from_str(pdu.content.get()).ok()?;
     Some((content.relates_to.event_id, content.relates_to.rel_type))
-}
-
-/// The deadline that is stored with an event.
-pub(in crate::rooms) fn deadline_of(event: &Event) -> Option<expiry::Deadline> {
-    Some(expiry::Deadline {
-        hide_at_ms: u64::try_from(event.deadline?).ok()?,
-        destroy_at_ms: u64::try_from(event.destroy_at?).ok()?,
-        class: expiry::Class::round_down(u64::try_from(event.expiry_class?).ok()?),
-    })
 }
 
 /// A time in ms as the protocol has it.

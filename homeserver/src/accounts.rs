@@ -23,6 +23,7 @@ mod login;
 mod passwords;
 mod refresh;
 mod register;
+mod remote_devices;
 mod sessions;
 mod to_device;
 
@@ -32,6 +33,7 @@ pub use self::{
     passwords::{PasswordError, Passwords},
     refresh::RefreshError,
     register::{Registration, RegistrationError},
+    remote_devices::RemoteDevices,
     sessions::{Session, SessionState, Sessions, TokenName},
     to_device::{Messages, TO_DEVICE_CONTENT_BYTES_MAX, TO_DEVICE_MESSAGES_MAX, ToDeviceError},
 };

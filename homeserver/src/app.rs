@@ -9,10 +9,11 @@ use axum::extract::FromRef;
 use ruma::{OwnedServerName, ServerName, signatures::Ed25519KeyPair};
 
 use crate::{
-    accounts::{Accounts, keys::Keys},
+    accounts::{Accounts, RemoteDevices, keys::Keys},
     clock::{Clock, Rng},
     config::Config,
     drain::Drain,
+    federation::transactions::turns::Turns,
     http::{
         nonce::Nonces, origin::OriginVerifier, requester::Authenticator, token::Tokens, uia::Uia,
     },
@@ -24,6 +25,7 @@ use crate::{
     },
     rooms::{
         Rooms, RoomsContext,
+        ephemeral::Ephemeral,
         projection::federation_event,
         typing::{Typing, TypingChange},
     },
@@ -54,6 +56,10 @@ pub struct Parts {
     pub server_keys: ServerKeys,
     /// What is owed to other servers, on its way.
     pub sender: Sender,
+    /// EDUs of other servers.
+    pub ephemeral: Ephemeral,
+    /// Whose transaction is being taken.
+    pub turns: Turns,
     /// Proof of who makes a request of federation.
     pub origins: OriginVerifier,
     /// Rooms.
@@ -166,10 +172,11 @@ impl App {
             Arc::clone(&rng),
             &config,
         ));
+        let devices = RemoteDevices::new(Arc::clone(&store), remote.clone());
         let keys = Keys::new(
             Arc::clone(&store),
             config.server_name.clone(),
-            Arc::new(remote.clone()),
+            Arc::new(devices.clone()),
         );
         let media = Media::new(
             Arc::clone(&store),
@@ -178,6 +185,13 @@ impl App {
             remote.clone(),
             &config,
         );
+        let ephemeral = Ephemeral {
+            store: Arc::clone(&store),
+            rooms: Arc::clone(&rooms),
+            typing: Arc::clone(&typing),
+            accounts: Arc::clone(&accounts),
+            devices,
+        };
         let tokens = Arc::new(Tokens::new(&token_key, Arc::clone(&clock)));
         let authenticator = Arc::new(Authenticator::new(
             Arc::clone(&tokens),
@@ -201,6 +215,8 @@ impl App {
             remote,
             server_keys,
             sender,
+            ephemeral,
+            turns: Turns::default(),
             origins,
             rooms,
             typing,

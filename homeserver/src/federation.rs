@@ -7,9 +7,15 @@
 
 pub(crate) mod authorization;
 pub(crate) mod backfill;
+pub(crate) mod device;
 pub mod discovery;
 pub(crate) mod event;
+pub(crate) mod expiry;
+pub(crate) mod keys;
 pub(crate) mod membership;
+pub(crate) mod openid;
+pub(crate) mod query;
+pub(crate) mod transactions;
 
 #[cfg(test)]
 mod tests;

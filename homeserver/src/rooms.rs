@@ -23,6 +23,7 @@ mod chain;
 mod create;
 mod deadline;
 pub mod expiry;
+pub mod ephemeral;
 mod fetch;
 mod hosting;
 mod invite;
@@ -208,6 +209,12 @@ impl Rooms {
             }
         }
         Ok(rooms)
+    }
+
+    /// Forgets what is remembered of a room, after a change that its queue did not make.
+    #[cfg(test)]
+    pub(crate) fn forget_room(&self, room: &RoomId) {
+        self.snapshots.remove(room);
     }
 
     /// Forgets what is remembered of a user's rooms, after a change to a row that the queue did

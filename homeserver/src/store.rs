@@ -30,6 +30,7 @@ mod error;
 mod events;
 mod expiry;
 mod heads;
+mod inbound_transactions;
 mod log;
 mod media;
 mod one_time_keys;
@@ -38,6 +39,7 @@ mod profiles;
 mod push_rules;
 mod receipts;
 mod registration_tokens;
+mod remote_devices;
 mod rooms;
 mod scope;
 mod server_keys;
@@ -75,6 +77,7 @@ pub use self::{
         ShortenDeadlines,
     },
     heads::Heads,
+    inbound_transactions::{ReceiveToDevice, TakeTransaction},
     log::{LogEnd, LogKind, LogRow},
     media::{KeepMedia, MediaRow, MediaUsage, ReserveMedia},
     one_time_keys::{KeyCounts, KeyUpload, NewKey, UploadKeys},
@@ -83,6 +86,7 @@ pub use self::{
     push_rules::{EditPushRules, PushRuleEdit, PushRuleError},
     receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
+    remote_devices::{ChangeRemoteDevices, RemoteChange, RemoteDeviceList, StoreRemoteDevices},
     rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
     scope::Scope,
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},

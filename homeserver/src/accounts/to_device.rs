@@ -96,16 +96,16 @@ impl Accounts {
         Ok(())
     }
 
-    /// Stores messages that another server has brought. Messages for others' users are dropped.
+    /// Messages that another server has brought, ready to be stored. Messages for others' users are dropped.
     ///
     /// # Errors
     /// [`ToDeviceError`].
-    pub async fn receive_to_device(
+    pub fn inbound_messages(
         &self,
         sender: &UserId,
         event_type: &str,
         messages: Messages<'_>,
-    ) -> Result<(), ToDeviceError> {
+    ) -> Result<SendToDevice, ToDeviceError> {
         check_sizes(event_type, "", &messages)?;
         let now_ms = self.clock.now_ms();
         let mut local = Vec::new();
@@ -119,13 +119,11 @@ impl Accounts {
                 )?);
             }
         }
-        let change = SendToDevice {
+        Ok(SendToDevice {
             transaction: None,
             local,
             remote: Vec::new(),
-        };
-        self.store.commit(change).await?;
-        Ok(())
+        })
     }
 
     /// One EDU or more for each server; messages of different lifetimes go separately.

@@ -25,6 +25,8 @@ use crate::{
     store::{Direction, EventStatus, Membership, Store, StoreOptions},
 };
 
+mod peer;
+
 /// A network that reaches the routers of this process.
 #[derive(Clone, Default)]
 struct Wires(Arc<Mutex<BTreeMap<OwnedServerName, Router>>>);

@@ -1,6 +1,6 @@
 //! The server-server API and signing keys.
 
-use axum::Router;
+use axum::{Router, routing::get};
 use ruma::api::federation::discovery::{
     discover_homeserver, get_remote_server_keys::v2 as get_remote_server_keys,
     get_remote_server_keys_batch::v2 as get_remote_server_keys_batch,
@@ -9,13 +9,38 @@ use ruma::api::federation::discovery::{
 
 use crate::{
     app::App,
-    federation::{authorization, backfill, discovery as answers, event, membership},
+    federation::{
+        authorization, backfill, device, discovery as answers, event, expiry, keys, membership,
+        openid, query, transactions,
+    },
     http::route::RouteExt,
 };
 
 /// The table.
 pub(super) fn routes() -> Router<App> {
-    discovery().merge(rooms())
+    discovery().merge(rooms()).merge(people())
+}
+
+/// Transactions, and questions about people and their devices.
+fn people() -> Router<App> {
+    use ruma::api::federation as wire;
+    Router::new()
+        .endpoint::<wire::transactions::send_transaction_message::v1::Request, _, _>(
+            transactions::send_transaction_message::send_transaction_message,
+        )
+        .endpoint::<wire::device::get_devices::v1::Request, _, _>(device::get_devices::get_devices)
+        .endpoint::<wire::keys::get_keys::v1::Request, _, _>(keys::get_keys::get_keys)
+        .endpoint::<wire::keys::claim_keys::v1::Request, _, _>(keys::claim_keys::claim_keys)
+        .endpoint::<wire::query::get_room_information::v1::Request, _, _>(
+            query::get_room_information::get_room_information,
+        )
+        .endpoint::<wire::query::get_profile_information::v1::Request, _, _>(
+            query::get_profile_information::get_profile_information,
+        )
+        .endpoint::<wire::openid::get_openid_userinfo::v1::Request, _, _>(
+            openid::get_openid_userinfo::get_openid_userinfo,
+        )
+        .route(expiry::PATH, get(expiry::get_expiry_support))
 }
 
 fn rooms() -> Router<App> {

@@ -21,7 +21,7 @@ use super::{
         transaction_ids,
     },
     events::Event,
-    expiry, stays,
+    expiry, remote_devices, stays,
 };
 
 /// Events that one query asks for.
@@ -155,6 +155,7 @@ impl Change for RoomAppend {
             write_membership(tx, room_id, member).await?;
         }
         stays::follow(tx, room_id, &self.members).await?;
+        remote_devices::follow(tx, room_id, &self.members).await?;
         for transaction in &self.transactions {
             tx.insert_later_if_new(transaction_row(transaction));
         }

@@ -1,0 +1,263 @@
+//! Devices of other servers' users: remembered while we share a room with them, asked for otherwise.
+//!
+//! Invariant: what is remembered is what the user's own server said, and it is used only while that server tells us of
+//! changes and none was missed. A change makes local clients ask again; the list is fetched when they do.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#device-management>
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use ruma::{
+    OwnedDeviceId, OwnedUserId, ServerName, UserId,
+    api::federation::{
+        device::get_devices::v1 as get_devices,
+        transactions::edu::{DeviceListUpdateContent, SigningKeyUpdateContent},
+    },
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::keys::{Answering, RemoteClaims, RemoteKeys, RemoteOneTimeKeys, RemoteUserKeys};
+use crate::{
+    outbound::{Bounds, Remote},
+    store::{
+        ChangeRemoteDevices, RemoteChange, RemoteDeviceList, Store, StoreError, StoreRemoteDevices,
+    },
+};
+
+/// Most lists of one server that one question fetches whole; of more users, the keys are only asked for.
+const LISTS_FETCHED_MAX: usize = 20;
+
+/// Lists that are fetched at once.
+const LISTS_AT_ONCE_MAX: usize = 5;
+
+/// Most devices of one user that are kept.
+const DEVICES_MAX: usize = 1_000;
+
+/// Longest keys of a device or cross-signing key that are kept, in bytes.
+const KEYS_BYTES_MAX: usize = 32 * 1024;
+
+/// The devices of other servers' users.
+#[derive(Debug, Clone)]
+pub struct RemoteDevices {
+    store: Arc<Store>,
+    remote: Remote,
+}
+
+type Wanted = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
+
+impl RemoteDevices {
+    /// Lists that are kept in `store` and fetched by `remote`.
+    pub fn new(store: Arc<Store>, remote: Remote) -> Self {
+        Self { store, remote }
+    }
+
+    /// Takes over what a user's server says of one device. Of users that we share no room with, nothing is taken.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn device_changed(&self, update: DeviceListUpdateContent) -> Result<(), StoreError> {
+        let user = update.user_id;
+        let keys = match (update.deleted, update.keys) {
+            (Some(true), _) | (_, None) => None,
+            (_, Some(keys)) => {
+                let keys = keys.into_json();
+                if !is_of(&keys, &user, Some(&update.device_id)) {
+                    return Ok(());
+                }
+                Some(keys)
+            }
+        };
+        let prev_id = update.prev_id.into_iter().map(i64::from).collect();
+        let change = RemoteChange::Device {
+            device_id: update.device_id,
+            keys,
+            stream_id: update.stream_id.into(),
+            prev_id,
+        };
+        self.change(user, change).await
+    }
+
+    /// Takes over what a user's server says of the cross-signing keys.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn keys_changed(&self, update: SigningKeyUpdateContent) -> Result<(), StoreError> {
+        let user = update.user_id;
+        let own = |key: Option<ruma::serde::Raw<_>>| {
+            key.map(ruma::serde::Raw::into_json)
+                .filter(|key| is_of(key, &user, None))
+        };
+        let change = RemoteChange::CrossSigning {
+            master_key: own(update.master_key),
+            self_signing_key: own(update.self_signing_key),
+        };
+        self.change(user, change).await
+    }
+
+    async fn change(&self, user_id: OwnedUserId, change: RemoteChange) -> Result<(), StoreError> {
+        if self
+            .store
+            .users_we_share_with(&[&user_id])
+            .await?
+            .is_empty()
+        {
+            return Ok(());
+        }
+        self.store
+            .commit(ChangeRemoteDevices { user_id, change })
+            .await?;
+        Ok(())
+    }
+
+    /// The keys of a server's users: remembered ones, fetched lists, and plain answers for the rest.
+    async fn find(
+        &self,
+        server: &ServerName,
+        mut wanted: Wanted,
+        timeout: Duration,
+    ) -> Answer<BTreeMap<OwnedUserId, RemoteUserKeys>> {
+        let users: Vec<&UserId> = wanted.keys().map(|user| &**user).collect();
+        // A database that fails makes the answer a plain one.
+        let shared = self
+            .store
+            .users_we_share_with(&users)
+            .await
+            .unwrap_or_default();
+        let shared_ids: Vec<&UserId> = shared.iter().map(|user| &**user).collect();
+        let mut known = self
+            .store
+            .remote_device_lists(&shared_ids)
+            .await
+            .unwrap_or_default();
+        let unknown: Vec<OwnedUserId> = shared
+            .into_iter()
+            .filter(|user| !known.contains_key(user))
+            .collect();
+        if unknown.len() <= LISTS_FETCHED_MAX {
+            known.extend(self.fetch_all(server, unknown, timeout).await);
+        }
+        let mut answer = BTreeMap::new();
+        for (user, list) in known {
+            let devices = wanted.remove(&user).unwrap_or_default();
+            answer.insert(user, shown(list, &devices));
+        }
+        if !wanted.is_empty() {
+            answer.extend(self.remote.query(server, wanted, timeout).await?);
+        }
+        Ok(answer)
+    }
+
+    /// The whole lists of users, kept; those that cannot be had are left out.
+    async fn fetch_all(
+        &self,
+        server: &ServerName,
+        users: Vec<OwnedUserId>,
+        timeout: Duration,
+    ) -> Vec<(OwnedUserId, RemoteDeviceList)> {
+        stream::iter(users)
+            .map(|user| async move {
+                let list = self.fetch(server, &user, timeout).await?;
+                Some((user, list))
+            })
+            .buffer_unordered(LISTS_AT_ONCE_MAX)
+            .filter_map(async |fetched| fetched)
+            .collect()
+            .await
+    }
+
+    async fn fetch(
+        &self,
+        server: &ServerName,
+        user: &OwnedUserId,
+        timeout: Duration,
+    ) -> Option<RemoteDeviceList> {
+        let bounds = Bounds {
+            timeout,
+            ..Bounds::INTERACTIVE
+        };
+        let request = get_devices::Request::new(user.clone());
+        let answer = self.remote.call(server, request, bounds).await.ok()?;
+        if answer.user_id != *user {
+            return None;
+        }
+        let own = |key: Option<ruma::serde::Raw<_>>| {
+            key.map(ruma::serde::Raw::into_json)
+                .filter(|key| is_of(key, user, None))
+        };
+        let devices = answer
+            .devices
+            .into_iter()
+            .take(DEVICES_MAX)
+            .map(|device| (device.device_id, device.keys.into_json()))
+            .filter(|(device, keys)| is_of(keys, user, Some(device)))
+            .collect();
+        let list = RemoteDeviceList {
+            stream_id: answer.stream_id.into(),
+            devices,
+            master_key: own(answer.master_key),
+            self_signing_key: own(answer.self_signing_key),
+        };
+        let change = StoreRemoteDevices {
+            user_id: user.clone(),
+            list: list.clone(),
+        };
+        self.store.commit(change).await.ok()?;
+        Some(list)
+    }
+}
+
+type Answer<T> = Result<T, super::keys::RemoteKeysError>;
+
+impl RemoteKeys for RemoteDevices {
+    fn query<'a>(
+        &'a self,
+        server: &'a ServerName,
+        users: Wanted,
+        timeout: Duration,
+    ) -> Answering<'a, BTreeMap<OwnedUserId, RemoteUserKeys>> {
+        Box::pin(self.find(server, users, timeout))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        server: &'a ServerName,
+        wanted: RemoteClaims,
+        timeout: Duration,
+    ) -> Answering<'a, RemoteOneTimeKeys> {
+        self.remote.claim(server, wanted, timeout)
+    }
+}
+
+/// What of a list was asked for; no devices named means all.
+fn shown(list: RemoteDeviceList, devices: &[OwnedDeviceId]) -> RemoteUserKeys {
+    let wanted: BTreeSet<&OwnedDeviceId> = devices.iter().collect();
+    let of_wanted = list
+        .devices
+        .into_iter()
+        .filter(|(device, _)| wanted.is_empty() || wanted.contains(device));
+    RemoteUserKeys {
+        devices: of_wanted.collect(),
+        master: list.master_key,
+        self_signing: list.self_signing_key,
+    }
+}
+
+/// Whether keys are of bounded length and name the user (and device) that they are said to be of.
+fn is_of(keys: &RawValue, user: &UserId, device: Option<&OwnedDeviceId>) -> bool {
+    #[derive(Deserialize)]
+    struct Named {
+        user_id: OwnedUserId,
+        device_id: Option<OwnedDeviceId>,
+    }
+    keys.get().len() <= KEYS_BYTES_MAX
+        && serde_json::from_str::<Named>(keys.get()).is_ok_and(|named| {
+            named.user_id == user
+                && device.is_none_or(|device| named.device_id.as_ref() == Some(device))
+        })
+}

@@ -1,0 +1,3 @@
+//! Devices of our users, for servers that share a room with them.
+
+pub(crate) mod get_devices;

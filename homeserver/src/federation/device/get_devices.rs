@@ -1,0 +1,59 @@
+//! `GET /_matrix/federation/v1/user/devices/{userId}`: all devices of a user, as one list with a version.
+//!
+//! Invariant: the version is read before the list, so that a list is never older than it says. Device names are not told.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1userdevicesuserid>
+
+use axum::extract::State;
+use ruma::{
+    UInt,
+    api::federation::device::get_devices::v1::{Request, Response, UserDevice},
+    serde::Raw,
+};
+
+use crate::{
+    app::App,
+    http::{
+        decode::{ApiResult, RumaResponse},
+        error::ApiError,
+        origin::Signed,
+    },
+    store::KeyUsage,
+};
+
+/// Answers servers that share a room with the user.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND` for a user who is not ours, or with whom the server shares no room: the answer tells not which.
+pub(crate) async fn get_devices(
+    State(app): State<App>,
+    Signed { origin, request }: Signed<Request>,
+) -> ApiResult<Response> {
+    let user = request.user_id;
+    let is_ours = user.server_name() == app.config.server_name;
+    if !is_ours || !app.store.server_shares_with(&origin, &user).await? {
+        return Err(ApiError::not_found("No such user is known to you"));
+    }
+    let newest = app
+        .store
+        .device_changes_before(&[&user], i64::MAX)
+        .await?
+        .remove(&user);
+    let stream_id = newest.and_then(|at| UInt::try_from(at).ok());
+    let keys = app.store.keys_of(&[&user]).await?;
+    let mut response = Response::new(user.clone(), stream_id.unwrap_or_default());
+    if let Some(keys) = keys.get(&user) {
+        let devices = keys.devices.iter();
+        response.devices = devices
+            .map(|(device, keys)| UserDevice::new(device.clone(), Raw::from_json(keys.clone())))
+            .collect();
+        let key_of = |usage| {
+            keys.cross_signing
+                .get(&usage)
+                .map(|key| key.content.clone())
+        };
+        response.master_key = key_of(KeyUsage::Master).map(Raw::from_json);
+        response.self_signing_key = key_of(KeyUsage::SelfSigning).map(Raw::from_json);
+    }
+    Ok(RumaResponse(response))
+}

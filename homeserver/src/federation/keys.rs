@@ -1,0 +1,4 @@
+//! Encryption keys of our users, for other servers.
+
+pub(crate) mod claim_keys;
+pub(crate) mod get_keys;

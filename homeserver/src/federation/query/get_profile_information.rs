@@ -1,0 +1,43 @@
+//! `GET /_matrix/federation/v1/query/profile`: the profile of one of our users.
+//!
+//! Invariant: only a server that shares a room with the user is told; to others the user does not exist.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1queryprofile>
+
+use axum::extract::State;
+use ruma::{
+    api::federation::query::get_profile_information::v1::{Request, Response},
+    profile::ProfileFieldName,
+};
+
+use crate::{
+    app::App,
+    http::{
+        decode::{ApiResult, RumaResponse},
+        error::ApiError,
+        origin::Signed,
+    },
+};
+
+/// Answers servers that share a room with the user.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND` for a user who is not ours, not there, or with whom the server shares no room.
+pub(crate) async fn get_profile_information(
+    State(app): State<App>,
+    Signed { origin, request }: Signed<Request>,
+) -> ApiResult<Response> {
+    let user = request.user_id;
+    let is_told = app.accounts.is_local(&user)
+        && app.accounts.is_active(&user).await?
+        && app.store.server_shares_with(&origin, &user).await?;
+    if !is_told {
+        return Err(ApiError::not_found("No such user is known to you"));
+    }
+    let wanted = request.field.as_ref().map(ProfileFieldName::as_str);
+    let profile = app.store.profile(&user).await?;
+    let shown = profile
+        .into_iter()
+        .filter(|(field, _)| wanted.is_none_or(|wanted| wanted == field));
+    Ok(RumaResponse(shown.collect()))
+}

@@ -1,0 +1,201 @@
+//! EDUs of the user's own server, and forged ones.
+
+use super::*;
+use crate::{
+    accounts::keys::KeyQuery,
+    store::{READ, ReceiptRow, ReceiveToDevice, SendToDevice},
+};
+
+#[tokio::test]
+async fn nobody_types_for_others_or_where_he_is_not() {
+    let world = World::start().await;
+    let room = world.shared_room().await;
+    let typing = |user: &UserId| json!({"room_id": room, "user_id": user, "typing": true});
+    world
+        .edu("1", "m.typing", typing(user_id!("@carol:third.org")))
+        .await;
+    world
+        .edu("2", "m.typing", typing(user_id!("@eve:peer.org")))
+        .await;
+    assert_eq!(world.app.typing.since(&room, 0), None);
+    world.edu("3", "m.typing", typing(bob())).await;
+    assert_eq!(
+        world.app.typing.since(&room, 0),
+        Some(vec![bob().to_owned()])
+    );
+}
+
+async fn receipts(world: &World, room: &OwnedRoomId, user: &UserId) -> Vec<ReceiptRow> {
+    world.app.store.receipts_of(room, user).await.unwrap()
+}
+
+#[tokio::test]
+async fn receipts_count_for_members_of_the_server_that_sends_them() {
+    let world = World::start().await;
+    let room = world.shared_room().await;
+    let snapshot = world.app.rooms.snapshot(&room).await.unwrap().unwrap();
+    let newest = snapshot.extremities[0].clone();
+    let read = |user: &UserId, event: &str| json!({room.as_str(): {"m.read": {user.as_str(): {"data": {"ts": 5}, "event_ids": [event]}}}});
+    let carol = user_id!("@carol:third.org");
+    world
+        .edu("1", "m.receipt", read(carol, newest.as_str()))
+        .await;
+    assert_eq!(receipts(&world, &room, carol).await, []);
+    world.edu("2", "m.receipt", read(bob(), "$unknown")).await;
+    assert_eq!(receipts(&world, &room, bob()).await, []);
+    world
+        .edu("3", "m.receipt", read(bob(), newest.as_str()))
+        .await;
+    let found = receipts(&world, &room, bob()).await;
+    assert_eq!(
+        (found.len(), found[0].event_id.clone(), found[0].ts),
+        (1, newest, 5)
+    );
+    assert!(!found[0].private, "it is {READ}");
+}
+
+fn device(user: &UserId, device: &str) -> Value {
+    json!({"user_id": user, "device_id": device, "algorithms": [], "keys": {}, "signatures": {}})
+}
+
+fn update(user: &UserId, id: &str, stream: i64, prev: &[i64]) -> Value {
+    json!({"user_id": user, "device_id": id, "stream_id": stream, "prev_id": prev, "keys": device(user, id)})
+}
+
+impl World {
+    /// Bob's devices, as a client of ours is told.
+    async fn devices(&self) -> Vec<String> {
+        let query = KeyQuery {
+            users: [(bob().to_owned(), Vec::new())].into(),
+            timeout: std::time::Duration::from_secs(10),
+        };
+        let answer = self.app.keys.query(Some(alice()), query).await.unwrap();
+        let devices = answer.device_keys.get(bob());
+        devices
+            .map(|devices| devices.keys().map(ToString::to_string).collect())
+            .unwrap_or_default()
+    }
+
+    /// Lets the peer answer with a list of devices.
+    fn publish(&self, stream: i64, devices: &'static [&'static str]) {
+        self.network.serve(peer_name(), move |request| {
+            assert!(request.uri().path().contains("/user/devices/"), "{}", request.uri());
+            let devices = devices.iter().map(|id| json!({"device_id": id, "keys": device(bob(), id)}));
+            let body = json!({"user_id": bob(), "stream_id": stream, "devices": devices.collect::<Vec<_>>()});
+            answer(200, body.to_string())
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_device_list_is_fetched_once_and_then_follows_its_server() {
+    let world = World::start().await;
+    world.shared_room().await;
+    // The peer's key is fetched while it still answers with it.
+    world.edu("0", "m.presence", json!({"push": []})).await;
+    world.publish(5, &["A"]);
+    let before = world.network.count(peer_name());
+    assert_eq!(world.devices().await, ["A"]);
+    assert_eq!(world.devices().await, ["A"]);
+    assert_eq!(world.network.count(peer_name()), before + 1);
+
+    world
+        .edu("1", "m.device_list_update", update(bob(), "B", 6, &[5]))
+        .await;
+    assert_eq!(world.devices().await, ["A", "B"]);
+    assert_eq!(world.network.count(peer_name()), before + 1);
+    assert_eq!(world.key_changes(bob()).await, 1);
+
+    // A gap: the list is fetched anew when somebody asks.
+    world.publish(9, &["C"]);
+    world
+        .edu("2", "m.device_list_update", update(bob(), "C", 9, &[8]))
+        .await;
+    assert_eq!(world.devices().await, ["C"]);
+    assert_eq!(world.network.count(peer_name()), before + 2);
+    // What is older than the list says nothing new.
+    world
+        .edu("3", "m.device_list_update", update(bob(), "B", 6, &[5]))
+        .await;
+    assert_eq!(world.devices().await, ["C"]);
+    assert_eq!(world.key_changes(bob()).await, 2);
+
+    let gone = json!({"user_id": bob(), "device_id": "C", "stream_id": 10, "prev_id": [9], "deleted": true});
+    world.edu("4", "m.device_list_update", gone).await;
+    assert_eq!(world.devices().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_list_is_forgotten_when_its_user_leaves() {
+    let world = World::start().await;
+    let room = world.shared_room().await;
+    world.publish(5, &["A"]);
+    assert_eq!(world.devices().await, ["A"]);
+    world.set(&room, Membership::Leave).await;
+    world.set(&room, Membership::Join).await;
+    world.publish(7, &["B"]);
+    assert_eq!(world.devices().await, ["B"]);
+}
+
+#[tokio::test]
+async fn a_message_is_delivered_once_whatever_transaction_brings_it() {
+    let world = World::start().await;
+    let message = |sender: &UserId, id: &str| ReceiveToDevice {
+        sender: sender.to_owned(),
+        message_id: id.to_owned(),
+        now_ms: 0,
+        messages: SendToDevice {
+            transaction: None,
+            local: Vec::new(),
+            remote: Vec::new(),
+        },
+    };
+    for (sender, id, delivered) in [
+        (bob(), "1", true),
+        (bob(), "1", false),
+        (bob(), "2", true),
+        (user_id!("@eve:peer.org"), "1", true),
+    ] {
+        let committed = world.app.store.commit(message(sender, id)).await.unwrap();
+        assert_eq!(committed.output, delivered, "{sender} {id}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_changes_the_devices_of_another_servers_user() {
+    let world = World::start().await;
+    world.shared_room().await;
+    world
+        .edu(
+            "1",
+            "m.device_list_update",
+            update(user_id!("@carol:third.org"), "X", 1, &[]),
+        )
+        .await;
+    world
+        .edu("2", "m.device_list_update", update(alice(), "X", 1, &[]))
+        .await;
+    world
+        .edu("3", "m.signing_key_update", json!({"user_id": alice()}))
+        .await;
+    // Nor of users with whom we share no room.
+    world
+        .edu(
+            "4",
+            "m.device_list_update",
+            update(user_id!("@eve:peer.org"), "X", 1, &[]),
+        )
+        .await;
+    // Nor with keys that are another user's.
+    let mut wrong = update(bob(), "X", 1, &[]);
+    wrong["keys"] = device(alice(), "X");
+    world.edu("5", "m.device_list_update", wrong).await;
+    for user in [
+        alice(),
+        bob(),
+        user_id!("@carol:third.org"),
+        user_id!("@eve:peer.org"),
+    ] {
+        assert_eq!(world.key_changes(user).await, 0, "{user}");
+    }
+}

@@ -1,0 +1,172 @@
+//! `PUT /_matrix/federation/v1/send/{txnId}`: events and EDUs of another server.
+//!
+//! Invariant: a transaction is carried out once and answered the same way each time; it goes on to its end even if the peer
+//! hangs up. One bad event or EDU never fails it.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv1sendtxnid>
+
+use std::collections::BTreeMap;
+
+use axum::{extract::State, response::Response};
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
+use passeur_protocol::{
+    limits::{EDUS_PER_TRANSACTION_MAX, PDUS_PER_TRANSACTION_MAX},
+    signed::event_id_of,
+    versions,
+};
+use ruma::{
+    CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, ServerName,
+    api::{error::ErrorKind, federation::transactions::send_transaction_message::v1},
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    app::App,
+    http::{decode::raw_json, error::ApiError, origin::Signed},
+    store::{StoreError, TakeTransaction},
+};
+
+/// Longest identifier of a transaction, in bytes.
+const ID_BYTES_MAX: usize = 255;
+
+/// Rooms of one transaction that are worked on at once.
+const ROOMS_AT_ONCE_MAX: usize = 8;
+
+/// What became of each event: nothing, or why it was not taken.
+type Outcomes = BTreeMap<OwnedEventId, Option<String>>;
+
+/// Takes a transaction.
+///
+/// # Errors
+/// 400 for one that is larger than allowed; 403 for one in another server's name.
+pub(crate) async fn send_transaction_message(
+    State(app): State<App>,
+    signed: Signed<v1::Request>,
+) -> Result<Response, ApiError> {
+    let Signed { origin, request } = signed;
+    check(&origin, &request)?;
+    let held = app.drain.hold();
+    // A task of its own: a peer that hangs up would otherwise have it carried out in part, again and again.
+    let task = tokio::spawn(async move {
+        let response = take(&app, &origin, request).await;
+        drop(held);
+        response
+    });
+    let response = task.await.map_err(|_| ApiError::internal())??;
+    Ok(raw_json(response))
+}
+
+fn check(origin: &ServerName, request: &v1::Request) -> Result<(), ApiError> {
+    if request.origin != origin {
+        return Err(ApiError::forbidden("The transaction names another server"));
+    }
+    let is_too_large = request.pdus.len() > PDUS_PER_TRANSACTION_MAX
+        || request.edus.len() > EDUS_PER_TRANSACTION_MAX
+        || request.transaction_id.as_str().len() > ID_BYTES_MAX;
+    if is_too_large {
+        let message = "The transaction holds more than a transaction may";
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            ErrorKind::TooLarge,
+            message,
+        ));
+    }
+    Ok(())
+}
+
+async fn take(
+    app: &App,
+    origin: &OwnedServerName,
+    request: v1::Request,
+) -> Result<String, StoreError> {
+    let _turn = app.turns.take(origin).await;
+    let id = request.transaction_id.as_str();
+    if let Some(response) = app.store.inbound_response(origin, id).await? {
+        return Ok(response);
+    }
+    let outcomes = take_pdus(app, origin, request.pdus).await?;
+    let now_ms = app.clock.now_ms();
+    for edu in &request.edus {
+        app.ephemeral.receive(origin, edu.json(), now_ms).await?;
+    }
+    let pdus: BTreeMap<_, _> = outcomes
+        .into_iter()
+        .map(|(id, error)| {
+            (
+                id,
+                error.map_or_else(|| json!({}), |error| json!({"error": error})),
+            )
+        })
+        .collect();
+    let response = json!({ "pdus": pdus }).to_string();
+    let change = TakeTransaction {
+        origin: origin.clone(),
+        transaction_id: id.to_owned(),
+        now_ms,
+        response: response.clone(),
+    };
+    app.store.commit(change).await?;
+    Ok(response)
+}
+
+/// Takes the events: rooms beside each other, the events of a room in their order.
+async fn take_pdus(
+    app: &App,
+    origin: &ServerName,
+    pdus: Vec<Box<RawValue>>,
+) -> Result<Outcomes, StoreError> {
+    let mut by_room: BTreeMap<OwnedRoomId, Vec<Box<RawValue>>> = BTreeMap::new();
+    for pdu in pdus {
+        if let Some(room) = room_of(&pdu) {
+            by_room.entry(room).or_default().push(pdu);
+        }
+    }
+    let mut rooms = stream::iter(by_room)
+        .map(|(room, pdus)| take_in_room(app, origin, room, pdus))
+        .buffer_unordered(ROOMS_AT_ONCE_MAX);
+    let mut outcomes = Outcomes::new();
+    while let Some(outcome) = rooms.next().await {
+        outcomes.extend(outcome?);
+    }
+    Ok(outcomes)
+}
+
+async fn take_in_room(
+    app: &App,
+    origin: &ServerName,
+    room: OwnedRoomId,
+    pdus: Vec<Box<RawValue>>,
+) -> Result<Outcomes, StoreError> {
+    let rules = app.store.room(&room).await?;
+    let rules = rules.and_then(|row| versions::rules(&row.version));
+    let mut outcomes = Outcomes::new();
+    for pdu in pdus {
+        let taken = app.rooms.receive(origin, &room, &pdu).await;
+        match (taken, rules) {
+            (Ok(id), _) => {
+                outcomes.insert(id, None);
+            }
+            // Without the room's rules nobody knows the event's identifier, so that there is nothing to name.
+            (Err(error), Some(rules)) => {
+                let object = serde_json::from_str::<CanonicalJsonObject>(pdu.get()).ok();
+                let id = object.and_then(|object| event_id_of(&object, rules).ok());
+                outcomes.extend(id.map(|id| (id, Some(error.to_string()))));
+            }
+            (Err(_), None) => {}
+        }
+    }
+    Ok(outcomes)
+}
+
+/// The room that an event names.
+fn room_of(pdu: &RawValue) -> Option<OwnedRoomId> {
+    #[derive(Deserialize)]
+    struct Named {
+        room_id: OwnedRoomId,
+    }
+    serde_json::from_str::<Named>(pdu.get())
+        .ok()
+        .map(|named| named.room_id)
+}

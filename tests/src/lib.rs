@@ -16,8 +16,6 @@ pub mod server;
 pub mod synapse;
 pub mod user;
 
-pub use net::free_port;
-
 mod net;
 mod postgres;
 

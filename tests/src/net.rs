@@ -17,7 +17,7 @@ const PORT_MIN: u32 = 20_000;
 const PORTS: u32 = 12_000;
 
 /// A port of `address` that nobody listens on at this moment and that was not given out before by this process.
-pub fn free_port(address: &str) -> u16 {
+pub(crate) fn free_port(address: &str) -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..PORTS {
         // Processes that run at the same time start far from each other.

@@ -26,20 +26,6 @@ impl SdkUser {
             .login_password(user_id, PASSWORD)
             .await
             .expect("the SDK logs in");
-        Self::sync(client)
-    }
-
-    /// Registers a user by that name at a server with open registration, and starts to sync.
-    pub async fn register_as(server: &impl Homeserver, name: &str, root: &Path) -> Self {
-        let client = client(server, root).await;
-        client
-            .register(name, PASSWORD, None)
-            .await
-            .expect("the SDK registers");
-        Self::sync(client)
-    }
-
-    fn sync(client: Client) -> Self {
         let sync = client.start_sync().expect("a session");
         Self {
             client,
@@ -57,7 +43,7 @@ impl SdkUser {
                     .iter()
                     .any(|(id, member)| id == *user && member.membership == Membership::Join)
             };
-            room.is_encrypted() && users.iter().all(|user| is_in(&user))
+            room.is_encrypted() && users.iter().all(is_in)
         };
         let room = self.client.room(&id);
         let known = self

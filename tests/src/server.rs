@@ -47,8 +47,6 @@ pub struct Setup {
     pub database: Database,
     /// What its configuration ends in, beside what every test needs.
     pub more: String,
-    /// What is run.
-    pub program: Program,
 }
 
 impl Default for Setup {
@@ -56,49 +54,13 @@ impl Default for Setup {
         Self {
             database: Database::Sqlite,
             more: String::new(),
-            program: Program::UnderTest,
         }
-    }
-}
-
-/// Which executable plays a program's part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Program {
-    /// The one that cargo builds beside the stories.
-    UnderTest,
-    /// The one that is running, which looks at [`ROLE`] before it does anything else.
-    Own,
-}
-
-/// The environment variable that tells an executable which program's part it plays.
-pub const ROLE: &str = "PASSEUR_DEMO_ROLE";
-
-/// The homeserver's part.
-pub const PASSEUR_ROLE: &str = "passeur";
-
-impl Program {
-    /// A command that plays `role`, to which arguments are added.
-    pub fn command(self, role: &str) -> Command {
-        let program = match self {
-            Self::UnderTest => env::var_os("CARGO_BIN_EXE_passeur-under-test").map(PathBuf::from),
-            Self::Own => env::current_exe().ok(),
-        };
-        let mut command = Command::new(program.expect("the executable's path"));
-        // Only the configuration decides.
-        for (name, _) in
-            env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PASSEUR_"))
-        {
-            command.env_remove(name);
-        }
-        command.env(ROLE, role);
-        command
     }
 }
 
 /// A server with open registration and without rate limits, on one TLS port of 127.0.0.1 for clients and servers.
 pub struct TestServer {
     process: Option<Process>,
-    program: Program,
     folder: TempDir,
     server_name: String,
     http: reqwest::Client,
@@ -134,9 +96,7 @@ impl TestServer {
         let port = net::free_port("127.0.0.1");
         let server_name = format!("127.0.0.1:{port}");
         let data = folder.path().join("data");
-        let made = setup
-            .program
-            .command(PASSEUR_ROLE)
+        let made = passeur()
             .args(["init", "--server-name", &server_name, "--data"])
             .arg(&data)
             .output();
@@ -161,7 +121,6 @@ impl TestServer {
         fs::write(data.join("passeur.toml"), config).expect("the configuration");
         let mut server = Self {
             process: None,
-            program: setup.program,
             folder,
             server_name,
             http: ca.http(),
@@ -173,9 +132,7 @@ impl TestServer {
     /// Starts the server again on what it stored; it must not be running.
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "the server is running");
-        let mut child = self
-            .program
-            .command(PASSEUR_ROLE)
+        let mut child = passeur()
             .arg("serve")
             .arg("--config")
             .arg(self.data().join("passeur.toml"))
@@ -277,6 +234,19 @@ impl Drop for TestServer {
             let _ = process.child.wait();
         }
     }
+}
+
+/// The program under test: cargo builds it with the stories and names it in their environment.
+fn passeur() -> Command {
+    let program = env::var_os("CARGO_BIN_EXE_passeur-under-test");
+    let mut command = Command::new(program.expect("cargo names the program under test"));
+    // Only the configuration decides.
+    for (name, _) in
+        env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PASSEUR_"))
+    {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// The whole configuration file.

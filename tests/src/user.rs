@@ -48,13 +48,10 @@ pub struct User {
 impl User {
     /// Registers `name` (the marker is put before it) at a server with open registration.
     pub async fn register(server: &impl Homeserver, name: &str) -> Self {
-        Self::register_as(server, &format!("{MARKER}_{name}")).await
-    }
-
-    /// Registers `name` as it is.
-    pub async fn register_as(server: &impl Homeserver, name: &str) -> Self {
-        let body =
-            json!({"username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"}});
+        let body = json!({
+            "username": format!("{MARKER}_{name}"), "password": PASSWORD,
+            "auth": {"type": "m.login.dummy"},
+        });
         let mut user = Self::nobody(server);
         let answer = user.post("/v3/register", body).await;
         user.be(&answer);

@@ -5,7 +5,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use passeur_protocol::visibility::{membership_of, user_may_see, visibility_of};
 use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::StateEventType};
@@ -223,8 +226,8 @@ impl Rooms {
     ) -> Result<HashMap<i64, RoomStateMap>, StoreError> {
         let mut states = HashMap::new();
         for group in events.iter().filter_map(|event| event.state_before) {
-            if !states.contains_key(&group) {
-                states.insert(group, self.store().state_at(group).await?);
+            if let Entry::Vacant(place) = states.entry(group) {
+                place.insert(self.store().state_at(group).await?);
             }
         }
         Ok(states)

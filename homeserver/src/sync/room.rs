@@ -52,14 +52,9 @@ impl Sync {
             true => Some(self.summary(&snapshot, &window.request.user_id).await?),
             false => None,
         };
+        let known = known_upto.filter(|_| !full);
         let state = self
-            .joined_state(
-                window,
-                &snapshot,
-                &timeline,
-                known_upto.filter(|_| !full),
-                summary.as_ref(),
-            )
+            .joined_state(window, &snapshot, &timeline, known, summary.as_ref())
             .await?;
         if window.after.is_some() {
             match known_upto {

@@ -366,10 +366,12 @@ fn sections_of<'a>(
             Membership::Knock if changed => {
                 sections.knock.insert(room, row);
             }
-            Membership::Leave | Membership::Ban if changed && !row.forgotten => {
-                if window.after.is_some() || filter.include_leave {
-                    sections.leave.insert(room, row);
-                }
+            Membership::Leave | Membership::Ban
+                if changed
+                    && !row.forgotten
+                    && (window.after.is_some() || filter.include_leave) =>
+            {
+                sections.leave.insert(room, row);
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! An open WebSocket of a client: frames in, frames out.
+//! An open WebSocket of a client, `GET /_matrix/client/unstable/org.passeur.ws/sync`: frames in, frames out.
 //!
 //! Invariant: frames are answered in any order, sync responses in theirs; a client that says
 //! nothing, acknowledges nothing or sends what is no frame is let go of.

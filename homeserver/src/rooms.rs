@@ -25,6 +25,7 @@ mod create;
 mod deadline;
 pub mod ephemeral;
 pub mod expiry;
+pub mod ephemeral;
 mod fetch;
 mod hosting;
 mod invite;

@@ -19,11 +19,12 @@ use crate::{
 
 mod aliases;
 mod backfill;
+mod bundles;
 mod chain;
 mod create;
 mod deadline;
-pub mod expiry;
 pub mod ephemeral;
+pub mod expiry;
 mod fetch;
 mod hosting;
 mod invite;

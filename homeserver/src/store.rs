@@ -92,7 +92,7 @@ pub use self::{
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
     sessions::{NewSession, SessionRow, StartSession},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, apply, difference},
-    timeline::AccountDatum,
+    timeline::{AccountDatum, EventTransaction, RelationRow},
     to_device::{
         DeleteEdus, DeleteToDevice, NewEdu, NewToDevice, PurgeToDevice, SendToDevice,
         ToDeviceMessage, ToDeviceTransaction, queue_edu,
@@ -127,6 +127,7 @@ pub struct Store {
     key_cache: Arc<device_keys::KeyCache>,
     count_cache: Arc<one_time_keys::CountCache>,
     rules_cache: Arc<push_rules::RulesCache>,
+    transaction_cache: timeline::TransactionCache,
 }
 
 impl std::fmt::Debug for Store {
@@ -174,6 +175,7 @@ impl Store {
             key_cache,
             count_cache,
             rules_cache,
+            transaction_cache: timeline::transaction_cache(),
         }))
     }
 

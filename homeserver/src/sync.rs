@@ -46,6 +46,8 @@ use self::{
 
 /// The longest that an open sync waits, in milliseconds.
 pub const TIMEOUT_MS_MAX: u64 = 120_000;
+/// The type of the account data that holds push rules.
+const PUSH_RULES: &str = "m.push_rules";
 /// Devices of which it is remembered up to where their messages were deleted.
 const DEVICES_MAX: usize = 20_000;
 /// How often an answer is begun again because a membership moved beyond it meanwhile.
@@ -116,8 +118,12 @@ impl Sync {
         let (entered, reads) = (Arc::clone(&feeds), Arc::clone(&unread));
         context.store.on_commit(move |published| {
             for row in &published.rows {
-                if row.kind == LogKind::Receipt {
-                    note_read(&reads, &row.scope, row.reference.as_deref());
+                match row.kind {
+                    LogKind::Receipt => note_read(&reads, &row.scope, row.reference.as_deref()),
+                    LogKind::AccountData if row.reference.as_deref() == Some(PUSH_RULES) => {
+                        reads.forget(row.scope.get(1..).unwrap_or_default());
+                    }
+                    _ => {}
                 }
             }
             entered.enter(published);
@@ -190,14 +196,17 @@ impl Sync {
     /// Notes that the client has what came up to its token: to-device messages up to there go.
     ///
     /// # Errors
-    /// What the database says.
-    pub async fn acknowledge(&self, request: &SyncRequest) -> Result<(), StoreError> {
+    /// [`SyncError::Token`] for a token ahead of everything, [`SyncError::Store`].
+    pub async fn acknowledge(&self, request: &SyncRequest) -> Result<(), SyncError> {
         let Some(since) = request.since else {
             return Ok(());
         };
         let device = (request.user_id.clone(), request.device_id.clone());
+        if since.position > self.feeds.seen() {
+            return Err(TokenError.into());
+        }
         self.told.received(&device, since.position);
-        self.delete_to_device(device, since.to_device).await
+        Ok(self.delete_to_device(device, since.to_device).await?)
     }
 
     /// How far an answer may look now, as a token that tells nothing.

@@ -22,7 +22,7 @@ use crate::{
     rooms::{
         Reader, Snapshot, Standing,
         json::JsonWriter,
-        projection::{self, View},
+        projection::{self, Extras, View},
     },
     store::{Event, Membership, RoomStateMap, StoreError},
     sync::token::{RoomPoint, RoomToken},
@@ -157,22 +157,39 @@ impl<'a> ReadableRoom<'a> {
         }
     }
 
+    /// What is told beside events: transactions, what they replaced, what is bundled with them.
+    pub(crate) async fn extras(&self, events: &[Arc<Event>]) -> Result<Vec<Extras>, StoreError> {
+        let (rooms, standing) = (&self.app.rooms, &self.standing);
+        let (user_id, device_id) = (&*self.requester.user_id, &*self.requester.device_id);
+        let mut extras = rooms.extras(Reader { user_id, device_id }, events).await?;
+        rooms
+            .add_bundles(user_id, standing, self.view(), events, &mut extras)
+            .await?;
+        Ok(extras)
+    }
+
+    fn view(&self) -> View {
+        View {
+            now_ms: self.app.rooms.showing_ms(),
+            with_room: true,
+        }
+    }
+
+    /// One event, as JSON.
+    pub(crate) async fn json_of(&self, event: &Arc<Event>) -> Result<Vec<u8>, StoreError> {
+        let extras = self.extras(std::slice::from_ref(event)).await?;
+        let extras = extras.into_iter().next().unwrap_or_default();
+        Ok(projection::client_event(event, &extras, self.view()))
+    }
+
     /// Writes events as a list, as a value.
     pub(crate) async fn write(
         &self,
         out: &mut JsonWriter,
         events: &[Arc<Event>],
     ) -> Result<(), StoreError> {
-        let (user_id, device_id) = (&*self.requester.user_id, &*self.requester.device_id);
-        let extras = self
-            .app
-            .rooms
-            .extras(Reader { user_id, device_id }, events)
-            .await?;
-        let view = View {
-            now_ms: self.app.rooms.showing_ms(),
-            with_room: true,
-        };
+        let extras = self.extras(events).await?;
+        let view = self.view();
         out.open_list();
         for (event, extras) in events.iter().zip(&extras) {
             projection::write_client_event(out.element(), event, extras, view);

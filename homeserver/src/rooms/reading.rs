@@ -33,6 +33,9 @@ pub struct Standing {
     /// The room order of the event by which a user who is gone left: what came before it, the
     /// user was there for later.
     left_at: Option<i64>,
+    /// The room order of the event by which a user who is joined is so: from there on they see
+    /// everything.
+    joined_at: Option<i64>,
 }
 
 impl Standing {
@@ -59,17 +62,25 @@ impl Rooms {
             return Ok(Standing {
                 membership: Membership::Leave,
                 left_at: None,
+                joined_at: None,
             });
         };
-        let membership = row.membership.clone();
-        let left_at = match membership {
-            Membership::Leave | Membership::Ban => self.left_at(user, &row.event_id).await?,
-            _ => None,
+        let mut standing = Standing {
+            membership: row.membership.clone(),
+            left_at: None,
+            joined_at: None,
         };
-        Ok(Standing {
-            membership,
-            left_at,
-        })
+        match row.membership {
+            Membership::Leave | Membership::Ban => {
+                standing.left_at = self.left_at(user, &row.event_id).await?;
+            }
+            Membership::Join => {
+                let joined = self.store().event(&row.event_id).await?;
+                standing.joined_at = joined.and_then(|event| event.room_order);
+            }
+            _ => {}
+        }
+        Ok(standing)
     }
 
     /// The room order of the event by which a user left, if they were joined until then.
@@ -124,6 +135,10 @@ impl Rooms {
         standing: &Standing,
         events: Vec<Arc<Event>>,
     ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let was_joined = |event: &Arc<Event>| matches!((standing.joined_at, event.room_order), (Some(joined), Some(order)) if order >= joined);
+        if events.iter().all(was_joined) {
+            return Ok(events);
+        }
         let states = self.states_before(&events).await?;
         let visibility = (StateEventType::RoomHistoryVisibility, String::new());
         let member = (StateEventType::RoomMember, user.as_str().to_owned());
@@ -206,15 +221,13 @@ impl Rooms {
         if own.is_empty() {
             return Ok(());
         }
-        let device = reader.device_id.as_str();
-        let mut keys = self
-            .store()
-            .transactions_of(reader.user_id, device, &own)
-            .await?;
+        let sent = self.store().transactions_of(&own).await?;
         for (event, extras) in events.iter().zip(extras) {
-            let key = keys.remove(event.id().as_str());
-            extras.transaction_id =
-                key.and_then(|key| Transaction::id_in(&key).map(ToOwned::to_owned));
+            let transaction = sent.get(event.id());
+            let transaction =
+                transaction.filter(|sent| sent.device_id == reader.device_id.as_str());
+            let id = transaction.and_then(|sent| Transaction::id_in(&sent.key));
+            extras.transaction_id = id.map(ToOwned::to_owned);
         }
         Ok(())
     }

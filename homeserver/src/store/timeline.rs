@@ -2,18 +2,56 @@
 //!
 //! Invariant: nothing here depends on how much a room or a user has, but on what is asked for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
+use quick_cache::sync::Cache;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
     Scope, Store, StoreError,
-    entity::{account_data, events, filters, log, transaction_ids},
+    entity::{account_data, event_relations, events, log, transaction_ids},
 };
 
 /// Scopes or ids that one query asks for.
 const PER_QUERY_MAX: usize = 500;
+
+/// Relations that one query reads: more have no place in an answer.
+const CHILDREN_MAX: u64 = 5000;
+
+/// How many events' transactions are remembered; each costs about 150 bytes.
+const TRANSACTIONS_CACHED_MAX: usize = 20_000;
+
+/// The transaction by which an event was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventTransaction {
+    /// With which device of the event's sender.
+    pub device_id: String,
+    /// What identifies the transaction for the device.
+    pub key: String,
+}
+
+/// The transactions of events, and which have none.
+pub(super) type TransactionCache = Cache<OwnedEventId, Option<Arc<EventTransaction>>>;
+
+/// A new, empty cache.
+pub(super) fn transaction_cache() -> TransactionCache {
+    Cache::new(TRANSACTIONS_CACHED_MAX)
+}
+
+/// How one event relates to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelationRow {
+    /// What is related to.
+    pub parent: OwnedEventId,
+    /// The event that relates.
+    pub child: OwnedEventId,
+    /// How.
+    pub rel_type: String,
+}
 
 /// One piece of a user's account data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,31 +152,56 @@ impl Store {
         Ok(order.flatten())
     }
 
-    /// The transactions by which a device sent these events: event id to the transaction's key.
+    /// The transactions by which events were sent, for those of `ids` that were sent by one.
     ///
     /// # Errors
     /// What the database says.
     pub async fn transactions_of(
         &self,
-        user: &UserId,
-        device: &str,
         ids: &[&EventId],
-    ) -> Result<HashMap<String, String>, StoreError> {
+    ) -> Result<HashMap<OwnedEventId, Arc<EventTransaction>>, StoreError> {
         let mut found = HashMap::new();
-        for some in ids.chunks(PER_QUERY_MAX) {
-            let rows: Vec<(String, String)> = transaction_ids::Entity::find()
-                .select_only()
-                .column(transaction_ids::Column::EventId)
-                .column(transaction_ids::Column::TxnKey)
-                .filter(transaction_ids::Column::EventId.is_in(some.iter().map(|id| id.as_str())))
-                .filter(transaction_ids::Column::UserId.eq(user.as_str()))
-                .filter(transaction_ids::Column::DeviceId.eq(device))
-                .into_tuple()
-                .all(self.reader())
-                .await?;
-            found.extend(rows);
+        let mut wanted = Vec::new();
+        for id in ids {
+            match self.transaction_cache.get(*id) {
+                Some(Some(transaction)) => {
+                    found.insert((*id).to_owned(), transaction);
+                }
+                Some(None) => {}
+                None => wanted.push(*id),
+            }
+        }
+        for some in wanted.chunks(PER_QUERY_MAX) {
+            let read = self.read_transactions(some).await?;
+            for id in some {
+                // An event and its transaction are committed together, so none stays none.
+                let transaction = read.get(*id).cloned();
+                self.transaction_cache.insert((*id).to_owned(), transaction);
+            }
+            found.extend(read);
         }
         Ok(found)
+    }
+
+    async fn read_transactions(
+        &self,
+        ids: &[&EventId],
+    ) -> Result<HashMap<OwnedEventId, Arc<EventTransaction>>, StoreError> {
+        let rows: Vec<(String, String, String)> = transaction_ids::Entity::find()
+            .select_only()
+            .column(transaction_ids::Column::EventId)
+            .column(transaction_ids::Column::DeviceId)
+            .column(transaction_ids::Column::TxnKey)
+            .filter(transaction_ids::Column::EventId.is_in(ids.iter().map(|id| id.as_str())))
+            .into_tuple()
+            .all(self.reader())
+            .await?;
+        let read = rows.into_iter().map(|(id, device_id, key)| {
+            let corrupt = |_| StoreError::corrupt("transaction_ids", "event_id");
+            let id = OwnedEventId::try_from(id).map_err(corrupt)?;
+            Ok((id, Arc::new(EventTransaction { device_id, key })))
+        });
+        read.collect()
     }
 
     /// A user's account data, global and of rooms: all of it, or that of some types.
@@ -169,17 +232,33 @@ impl Store {
         rows.into_iter().map(datum).collect()
     }
 
-    /// A filter that a user has stored, as JSON.
+    /// The events that relate to any of `parents` in one of these ways; at most
+    /// [`CHILDREN_MAX`].
     ///
     /// # Errors
-    /// What the database says.
-    pub async fn filter_definition(
+    /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
+    pub async fn children_of(
         &self,
-        user: &UserId,
-        id: &str,
-    ) -> Result<Option<String>, StoreError> {
-        let key = (user.as_str().to_owned(), id.to_owned());
-        let row = filters::Entity::find_by_id(key).one(self.reader()).await?;
-        Ok(row.map(|row| row.definition))
+        parents: &[&EventId],
+        rel_types: &[&str],
+    ) -> Result<Vec<RelationRow>, StoreError> {
+        let mut found = Vec::new();
+        for some in parents.chunks(PER_QUERY_MAX) {
+            let rows = event_relations::Entity::find()
+                .filter(event_relations::Column::Parent.is_in(some.iter().map(|id| id.as_str())))
+                .filter(event_relations::Column::RelType.is_in(rel_types.iter().copied()))
+                .limit(CHILDREN_MAX)
+                .all(self.reader())
+                .await?;
+            for row in rows {
+                let corrupt = |_| StoreError::corrupt("event_relations", "child");
+                found.push(RelationRow {
+                    parent: OwnedEventId::try_from(row.parent).map_err(corrupt)?,
+                    child: OwnedEventId::try_from(row.child).map_err(corrupt)?,
+                    rel_type: row.rel_type,
+                });
+            }
+        }
+        Ok(found)
     }
 }

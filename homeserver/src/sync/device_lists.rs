@@ -52,6 +52,11 @@ impl DeviceLists {
 
     /// Members of a room that the client is in came or went.
     pub(super) fn members(&mut self, snapshot: &Snapshot, timeline: &Timeline, state: &State) {
+        let mut told = timeline.events.iter().chain(&state.events);
+        if told.any(|event| event.pdu.kind == TimelineEventType::RoomEncryption) {
+            // Encrypted from now on: the room counts as newly shared with all who are there.
+            self.joined(snapshot);
+        }
         if !is_encrypted(snapshot) || !timeline.members_changed && state.members_changed.is_empty()
         {
             return;

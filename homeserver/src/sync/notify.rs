@@ -397,8 +397,13 @@ impl Feeds {
     }
 
     /// The newest rows of a followed room up to `upto`, oldest first, if at least `events` of them
-    /// are events or the room has no more.
-    pub fn newest_rows(&self, room: &RoomId, upto: i64, events: usize) -> Option<Vec<RoomLogRow>> {
+    /// are events or the room has no more; and whether they are all that there are.
+    pub fn newest_rows(
+        &self,
+        room: &RoomId,
+        upto: i64,
+        events: usize,
+    ) -> Option<(Vec<RoomLogRow>, bool)> {
         let index = self.index();
         let feed = index.rooms.get(room)?;
         let to = feed.rows.partition_point(|row| row.position <= upto);
@@ -408,7 +413,9 @@ impl Feeds {
             from -= 1;
             found += usize::from(feed.rows[from].kind.is_event());
         }
-        (found == events || feed.floor == 0).then(|| feed.rows.range(from..to).cloned().collect())
+        let complete = from == 0 && feed.floor == 0;
+        let enough = found == events || complete;
+        enough.then(|| (feed.rows.range(from..to).cloned().collect(), complete))
     }
 
     /// Remembers rows of a followed room that were read from the database: all those with

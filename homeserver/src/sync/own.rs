@@ -5,15 +5,12 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging>
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashSet};
 
-use ruma::{OwnedRoomId, RoomId, UserId, push::Ruleset};
+use ruma::{OwnedRoomId, RoomId, UserId};
 
 use super::{
-    Sync, SyncRequest,
+    PUSH_RULES, Sync, SyncRequest,
     ephemeral::{Receipt, private_receipt},
     room::write_list,
     told::Device,
@@ -56,6 +53,7 @@ impl Sync {
         let mut own = OwnChanges::default();
         let Some(after) = after else {
             own.data = self.context.store.account_data_of(user, None).await?;
+            self.put_push_rules(user, &mut own.data, true).await?;
             return Ok(own);
         };
         if !read {
@@ -78,8 +76,34 @@ impl Sync {
                     .is_none_or(|room| own.rooms.contains(room))
             };
             own.data = found.into_iter().filter(changed).collect();
+            self.put_push_rules(user, &mut own.data, false).await?;
         }
         Ok(own)
+    }
+
+    /// Puts the push rules as they apply in place of those that are stored; `always` even if the
+    /// user has none stored.
+    async fn put_push_rules(
+        &self,
+        user: &UserId,
+        data: &mut Vec<AccountDatum>,
+        always: bool,
+    ) -> Result<(), StoreError> {
+        let before = data.len();
+        data.retain(|datum| datum.room_id.is_some() || datum.kind != PUSH_RULES);
+        if !always && data.len() == before {
+            return Ok(());
+        }
+        let rules = self.context.store.push_rules(user).await?;
+        let mut content = JsonWriter::with_capacity(8192);
+        content.open().key("global").value(&*rules).close();
+        let content = String::from_utf8(content.into_bytes());
+        data.push(AccountDatum {
+            room_id: None,
+            kind: PUSH_RULES.to_owned(),
+            content: content.map_err(|_| StoreError::corrupt("account_data", "content"))?,
+        });
+        Ok(())
     }
 
     async fn own_rows(
@@ -195,11 +219,6 @@ fn event_of(datum: &AccountDatum) -> Vec<u8> {
 }
 
 impl Sync {
-    /// The push rules of a user.
-    pub(super) async fn push_rules(&self, user: &UserId) -> Result<Arc<Ruleset>, StoreError> {
-        self.context.store.push_rules(user).await
-    }
-
     /// Writes the messages that wait for the device, at most [`MESSAGES_MAX`]; answers whether there
     /// are any, and up to where they are told.
     pub(super) async fn write_to_device(

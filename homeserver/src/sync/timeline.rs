@@ -109,11 +109,9 @@ impl Sync {
             });
         }
         let known = self.feeds.newest_rows(room, upto, events);
-        if let Some(rows) = known.filter(|rows| after.is_none_or(|after| reaches(rows, after))) {
-            return Ok(Rows {
-                rows,
-                complete: false,
-            });
+        let known = known.filter(|(rows, _)| after.is_none_or(|after| reaches(rows, after)));
+        if let Some((rows, complete)) = known {
+            return Ok(Rows { rows, complete });
         }
         self.read_rows(room, interval, events + ROWS_SPARE).await
     }
@@ -210,15 +208,17 @@ fn timeline_of(
     let limit = query.section.limit();
     let cut = passing.len() > limit;
     let events = passing.split_off(passing.len().saturating_sub(limit));
-    let oldest = match events.first() {
-        Some(first) if cut || rows.complete => first.room_order,
+    let prev_batch = match (events.first(), passing.last()) {
+        (Some(first), _) if cut || rows.complete => first.room_order,
+        // Nothing was asked for: all that passed lies before.
+        (None, Some(newest)) => newest.room_order.map(|order| order + 1),
         // Nothing passed, or too little: history goes on before what was looked at.
         _ => all.first().and_then(|event| event.room_order),
     };
     let from_the_start = query.interval.after.is_none();
     let limited = cut
         || !rows.complete
-        || (from_the_start && oldest.is_some_and(|order| order > query.order_min));
+        || (from_the_start && prev_batch.is_some_and(|order| order > query.order_min));
     let told = |id: &EventId| events.iter().any(|event| event.id() == id);
     let left_out = all
         .iter()
@@ -229,7 +229,7 @@ fn timeline_of(
         state_left_out: left_out.cloned().collect(),
         members_changed: all.iter().any(|event| is_member(&event)),
         resolved: resolved_of(&rows),
-        prev_batch: oldest.map(RoomToken),
+        prev_batch: prev_batch.map(RoomToken),
         limited,
         events,
         rows,

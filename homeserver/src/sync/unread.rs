@@ -126,7 +126,7 @@ impl Unread {
     }
 
     /// Forgets a user's rooms: after a change of push rules.
-    pub(super) fn forget(&self, user: &UserId) {
+    pub(super) fn forget(&self, user: &str) {
         self.reads.fetch_add(1, Ordering::AcqRel);
         self.rooms.retain(|(of, _), _| of != user);
     }
@@ -203,8 +203,8 @@ impl Sync {
             counted.order = snapshot.order_max;
             return Ok(());
         }
-        let rules = self.push_rules(user).await?;
-        let room = RoomFacts::new(self, snapshot, user).await?;
+        let rules = self.context.store.push_rules(user).await?;
+        let room = RoomFacts::new(self, snapshot, user, &events).await?;
         let now_ms = self.context.rooms.showing_ms();
         for event in events.iter().rev() {
             let order = event.room_order.unwrap_or(i64::MIN);
@@ -242,11 +242,8 @@ impl Sync {
             return Ok(Vec::new());
         }
         let rows = self.feeds.newest_rows(&snapshot.room_id, i64::MAX, wanted);
-        if let Some(rows) = rows {
-            let rows = super::timeline::Rows {
-                rows,
-                complete: false,
-            };
+        if let Some((rows, complete)) = rows {
+            let rows = super::timeline::Rows { rows, complete };
             let mut events = store.events(&rows.event_ids()).await?;
             events.retain(|event| event.room_order.is_some_and(|order| order > above));
             events.reverse();
@@ -361,21 +358,29 @@ struct RoomFacts {
 }
 
 impl RoomFacts {
-    async fn new(sync: &Sync, snapshot: &Snapshot, user: &UserId) -> Result<Self, StoreError> {
-        #[derive(Deserialize)]
-        struct Member {
-            displayname: Option<String>,
-        }
-        let member = match snapshot.members.by_user.get(user) {
-            Some(member) => sync.context.store.event(&member.event_id).await?,
-            None => None,
+    /// Looks up what these events can ask for, which for encrypted ones is next to nothing.
+    async fn new(
+        sync: &Sync,
+        snapshot: &Snapshot,
+        user: &UserId,
+        events: &[Arc<Event>],
+    ) -> Result<Self, StoreError> {
+        let any = |text: &str| {
+            let mut contents = events.iter().map(|event| event.pdu.content.get());
+            contents.any(|content| content.contains(text))
         };
-        let member =
-            member.and_then(|event| serde_json::from_str::<Member>(event.pdu.content.get()).ok());
+        let display_name = match any("\"body\"") {
+            true => display_name(sync, snapshot, user).await?,
+            false => None,
+        };
+        let power_levels = match any("room") {
+            true => sync.push_power_levels(snapshot).await?,
+            false => None,
+        };
         Ok(Self {
             joined_members: u32::try_from(snapshot.members.joined).unwrap_or(u32::MAX),
-            display_name: member.and_then(|member| member.displayname),
-            power_levels: sync.push_power_levels(snapshot).await?,
+            display_name,
+            power_levels,
         })
     }
 
@@ -390,4 +395,24 @@ impl RoomFacts {
         };
         push::count(rules, &PushEvent::new(&event.pdu), &room, &user)
     }
+}
+
+/// The name that a user has in a room.
+async fn display_name(
+    sync: &Sync,
+    snapshot: &Snapshot,
+    user: &UserId,
+) -> Result<Option<String>, StoreError> {
+    #[derive(Deserialize)]
+    struct Member {
+        displayname: Option<String>,
+    }
+    let Some(member) = snapshot.members.by_user.get(user) else {
+        return Ok(None);
+    };
+    let event = sync.context.store.event(&member.event_id).await?;
+    let content = event.map(|event| serde_json::from_str::<Member>(event.pdu.content.get()));
+    Ok(content
+        .and_then(Result::ok)
+        .and_then(|member| member.displayname))
 }

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{EventId, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId};
 
 use super::{
     Answer, Sync, SyncError, SyncRequest, TokenError,
@@ -402,7 +402,12 @@ impl Sync {
                 wanted.extend(few.map(|(_, id)| id.clone()));
             }
         }
-        store.events(&wanted).await?;
+        let events = store.events(&wanted).await?;
+        let own = events
+            .iter()
+            .filter(|event| event.pdu.sender == window.request.user_id);
+        let own: Vec<&EventId> = own.map(|event| event.id()).collect();
+        store.transactions_of(&own).await?;
         let joined: Vec<&RoomId> = sections.join.keys().copied().collect();
         let user = &window.request.user_id;
         let after = window.after.unwrap_or(0);

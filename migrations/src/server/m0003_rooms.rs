@@ -195,7 +195,8 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index(
             "events_room_order",
             Events::Table,
-            [Events::RoomId, Events::RoomOrder],
+            // The id goes along, so that a page of a timeline is read from the index alone.
+            [Events::RoomId, Events::RoomOrder, Events::EventId],
         ),
         index("events_destroy_at", Events::Table, [Events::DestroyAt]),
         index(

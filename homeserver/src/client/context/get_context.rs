@@ -11,11 +11,7 @@ use crate::{
     app::App,
     client::reading::{ReadableRoom, answer},
     http::{decode::Ruma, error::ApiError, requester::Requester},
-    rooms::{
-        Reader,
-        json::JsonWriter,
-        projection::{self, View},
-    },
+    rooms::json::JsonWriter,
     store::{Direction, Event},
     sync::{
         filter::{LazyLoad, RoomSection},
@@ -63,21 +59,7 @@ pub(crate) async fn get_context_route(
         .key("start")
         .string(&RoomToken(start).to_string());
     out.key("end").string(&RoomToken(end + 1).to_string());
-    let (user_id, device_id) = (&*requester.user_id, &*requester.device_id);
-    let extras = app
-        .rooms
-        .extras(Reader { user_id, device_id }, std::slice::from_ref(&event))
-        .await?;
-    let view = View {
-        now_ms: app.rooms.showing_ms(),
-        with_room: true,
-    };
-    projection::write_client_event(
-        out.key("event"),
-        &event,
-        &extras.into_iter().next().unwrap_or_default(),
-        view,
-    );
+    out.key("event").raw(&room.json_of(&event).await?);
     room.write(out.key("events_before"), &before).await?;
     room.write(out.key("events_after"), &after).await?;
     let all: Vec<Arc<Event>> = before

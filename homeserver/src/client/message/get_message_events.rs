@@ -21,6 +21,8 @@ use crate::{
 
 /// Events of one page.
 const PAGE_MAX: usize = 500;
+/// Events that other servers are asked for at once where the history that is held ends.
+const BACKFILL_EVENTS: u32 = 100;
 /// Events that are looked at for one page if the filter or the history visibility lets few pass.
 const SCANNED_MAX: usize = 2000;
 
@@ -139,9 +141,19 @@ async fn read(
         Direction::Backward => at.0,
         Direction::Forward => at.0 - 1,
     };
+    let direction = stretch.direction;
     let mut events = store
-        .timeline(id, exclusive, stretch.direction, limit as u64)
+        .timeline(id, exclusive, direction, limit as u64)
         .await?;
+    if direction == Direction::Backward && events.len() < limit {
+        // Where what is held ends, other servers may know more. One that fails has no more.
+        let more = room.app.rooms.backfill(id, BACKFILL_EVENTS).await;
+        if more.unwrap_or(false) {
+            events = store
+                .timeline(id, exclusive, direction, limit as u64)
+                .await?;
+        }
+    }
     let mut is_last = events.len() < limit;
     if let Some(to) = stretch.to {
         let before = events.len();

@@ -13,10 +13,6 @@ use crate::{
         error::ApiError,
         requester::Requester,
     },
-    rooms::{
-        Reader,
-        projection::{self, View},
-    },
 };
 
 /// One event, if the requester may see it.
@@ -30,15 +26,5 @@ pub(crate) async fn get_room_event_route(
     // Whoever may not read the room is told no more than that there is nothing for them.
     let room = room.map_err(|_| not_found())?;
     let event = room.event(&request.event_id).await?;
-    let (user_id, device_id) = (&*requester.user_id, &*requester.device_id);
-    let extras = app
-        .rooms
-        .extras(Reader { user_id, device_id }, std::slice::from_ref(&event))
-        .await?;
-    let view = View {
-        now_ms: app.rooms.showing_ms(),
-        with_room: true,
-    };
-    let extras = extras.into_iter().next().unwrap_or_default();
-    Ok(raw_json(projection::client_event(&event, &extras, view)))
+    Ok(raw_json(room.json_of(&event).await?))
 }

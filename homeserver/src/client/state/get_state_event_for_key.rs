@@ -13,10 +13,7 @@ use crate::{
         error::ApiError,
         requester::Requester,
     },
-    rooms::{
-        Reader,
-        projection::{self, View},
-    },
+    rooms::projection,
 };
 
 /// One event of a room's state: its content, or the whole of it.
@@ -36,15 +33,5 @@ pub(crate) async fn get_state_event_for_key_route(
     if request.format != StateEventFormat::Event {
         return Ok(raw_json(projection::content(&event, now_ms).into_owned()));
     }
-    let (user_id, device_id) = (&*requester.user_id, &*requester.device_id);
-    let extras = app
-        .rooms
-        .extras(Reader { user_id, device_id }, std::slice::from_ref(&event))
-        .await?;
-    let view = View {
-        now_ms,
-        with_room: true,
-    };
-    let extras = extras.into_iter().next().unwrap_or_default();
-    Ok(raw_json(projection::client_event(&event, &extras, view)))
+    Ok(raw_json(room.json_of(&event).await?))
 }

@@ -82,7 +82,7 @@ async fn stored_filter(
     requester: &Requester,
     id: &str,
 ) -> Result<FilterDefinition, ApiError> {
-    let stored = app.store.filter_definition(&requester.user_id, id).await?;
+    let stored = app.store.filter(&requester.user_id, id).await?;
     let stored = stored.ok_or_else(|| ApiError::invalid_param("There is no such filter"))?;
     serde_json::from_str(&stored).map_err(|_| ApiError::internal())
 }

@@ -95,7 +95,7 @@ fn what_is_forgotten_lies_below_the_floor() {
     let positions: Vec<i64> = rows.iter().map(|row| row.position).collect();
     assert_eq!(positions, [last - 9, last - 7, last - 5, last - 3]);
     assert_eq!(feeds.newest_rows(rooms[0], last, ROOM_ROWS_MAX + 1), None);
-    assert_eq!(feeds.newest_rows(rooms[0], last, 3).unwrap().len(), 3);
+    assert_eq!(feeds.newest_rows(rooms[0], last, 3).unwrap().0.len(), 3);
 }
 
 #[test]

@@ -101,6 +101,41 @@ async fn relations_are_found_by_type_and_page() {
 }
 
 #[tokio::test]
+async fn edits_and_threads_are_bundled() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let room = server.room(&alice, json!({})).await;
+    server.join(&bob, &room).await;
+    let root = server.say(&alice, &room, "root").await;
+    for (user, name, rel_type) in [
+        (&alice, "edit", "m.replace"),
+        (&bob, "forged", "m.replace"),
+        (&bob, "answer", "m.thread"),
+    ] {
+        let content = json!({
+            "msgtype": "m.text", "body": name, "m.new_content": {"body": name},
+            "m.relates_to": {"rel_type": rel_type, "event_id": root},
+        });
+        let path = format!("/rooms/{room}/send/m.room.message/{name}");
+        expect_ok(server.put(user, &path, content).await);
+    }
+    let event = expect_ok(
+        server
+            .get(&bob, &format!("/rooms/{room}/event/{root}"))
+            .await,
+    );
+    assert_eq!(event["content"]["body"], "root");
+    let bundled = &event["unsigned"]["m.relations"];
+    assert_eq!(bundled["m.replace"]["content"]["body"], "edit");
+    assert_eq!(bundled["m.thread"]["count"], 1);
+    assert_eq!(
+        bundled["m.thread"]["latest_event"]["content"]["body"],
+        "answer"
+    );
+    assert_eq!(bundled["m.thread"]["current_user_participated"], true);
+}
+
+#[tokio::test]
 async fn state_and_members_are_for_members() {
     let server = Server::start().await;
     let (alice, bob) = (server.register("alice").await, server.register("bob").await);

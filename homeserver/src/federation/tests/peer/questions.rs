@@ -64,7 +64,10 @@ async fn a_token_that_names_nobody_is_refused() {
     let world = World::start().await;
     let path = "/_matrix/federation/v1/openid/userinfo?access_token=none";
     let (status, error) = world.ask("GET", path, Value::Null).await;
-    assert_eq!((status, error["errcode"].as_str()), (401, Some("M_UNKNOWN_TOKEN")));
+    assert_eq!(
+        (status, error["errcode"].as_str()),
+        (401, Some("M_UNKNOWN_TOKEN"))
+    );
 }
 
 #[tokio::test]

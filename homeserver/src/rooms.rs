@@ -26,6 +26,7 @@ mod deadline;
 pub mod ephemeral;
 pub mod expiry;
 pub mod ephemeral;
+pub mod expiry;
 mod fetch;
 mod hosting;
 mod invite;

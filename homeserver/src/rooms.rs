@@ -25,8 +25,6 @@ mod create;
 mod deadline;
 pub mod ephemeral;
 pub mod expiry;
-pub mod ephemeral;
-pub mod expiry;
 mod fetch;
 mod hosting;
 mod invite;

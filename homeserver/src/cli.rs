@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod check_config;
+mod expiry;
 mod init;
 mod password;
 mod registration_token;
@@ -50,6 +51,9 @@ enum Command {
     /// Make and manage registration tokens, also while the server runs
     #[command(subcommand)]
     RegistrationToken(registration_token::TokenCommand),
+    /// See whether expired content is destroyed in time
+    #[command(subcommand)]
+    Expiry(expiry::ExpiryCommand),
 }
 
 /// Where the configuration is.
@@ -86,6 +90,7 @@ fn run(command: Command) -> ExitCode {
         Command::User(command) => on_accounts(command.config(), async |accounts| {
             user::run(&command, accounts).await
         }),
+        Command::Expiry(command) => expiry::run(&command),
         Command::RegistrationToken(command) => on_accounts(command.config(), async |accounts| {
             registration_token::run(&command, accounts).await
         }),

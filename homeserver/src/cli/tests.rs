@@ -142,6 +142,14 @@ fn accounts_and_tokens_are_managed_in_the_database() {
 }
 
 #[test]
+fn expiry_status_succeeds_while_nothing_is_overdue() {
+    let folder = tempfile::tempdir().unwrap();
+    init("example.org", folder.path()).unwrap();
+    let config = folder.path().join("passeur.toml");
+    assert!(passeur(&["expiry", "status"], &config));
+}
+
+#[test]
 fn every_command_has_help_and_no_password_argument() {
     use clap::CommandFactory;
     fn check(command: &clap::Command) {

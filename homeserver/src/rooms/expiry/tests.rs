@@ -205,7 +205,7 @@ async fn deleting_rows_alone_leaves_bytes_and_the_next_process_removes_them() {
         limit: 10,
     };
     let destroyed = world.store().commit(destroy).await.unwrap().output;
-    assert_eq!(destroyed.events, [message.clone()]);
+    assert_eq!(destroyed.events, std::slice::from_ref(&message));
     // Without the checkpoint, the write-ahead log still has them: what the test looks for is there.
     assert_eq!(files_with(world.folder.path(), MARKER), ["test.db-wal"]);
 
@@ -405,4 +405,34 @@ async fn a_dead_event_that_comes_again_stays_a_stub() {
         files_with(world.folder.path(), MARKER),
         Vec::<String>::new()
     );
+}
+
+#[tokio::test]
+async fn a_redaction_in_the_same_transaction_finds_the_body() {
+    let world = world().await;
+    let room = world.room().await;
+    let message = world.send(short(&room)).await;
+    let full = world.event(&message).await;
+    let target: OwnedEventId = "$another".try_into().unwrap();
+    let pdu = passeur_protocol::pdu::Pdu {
+        event_id: target.clone(),
+        ..(*full.pdu).clone()
+    };
+    let append = RoomAppend {
+        room_id: Some(room.clone()),
+        events: vec![NewEvent {
+            event: Event {
+                pdu: Arc::new(pdu),
+                ..Event::clone(&full)
+            },
+            log: None,
+            relation: None,
+            promoted: false,
+        }],
+        redactions: vec![(target.clone(), message.clone())],
+        ..RoomAppend::default()
+    };
+    world.store().commit(append).await.unwrap().output.unwrap();
+    assert!(!world.has_body(&target).await);
+    assert_eq!(world.event(&target).await.redacted_by, Some(message));
 }

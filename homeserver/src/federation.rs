@@ -5,6 +5,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/>
 
+pub(crate) mod authenticated_media;
 pub(crate) mod authorization;
 pub(crate) mod backfill;
 pub(crate) mod device;

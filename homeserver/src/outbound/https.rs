@@ -241,3 +241,6 @@ impl Transport for HttpsTransport {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,8 @@ use ruma::api::federation::discovery::{
 use crate::{
     app::App,
     federation::{
-        authorization, backfill, device, discovery as answers, event, expiry, keys, membership,
-        openid, query, transactions,
+        authenticated_media, authorization, backfill, device, discovery as answers, event, expiry,
+        keys, membership, openid, query, transactions,
     },
     http::route::RouteExt,
 };
@@ -39,6 +39,9 @@ fn people() -> Router<App> {
         )
         .endpoint::<wire::openid::get_openid_userinfo::v1::Request, _, _>(
             openid::get_openid_userinfo::get_openid_userinfo,
+        )
+        .endpoint::<wire::authenticated_media::get_content::v1::Request, _, _>(
+            authenticated_media::get_content::get_content,
         )
         .route(expiry::PATH, get(expiry::get_expiry_support))
 }

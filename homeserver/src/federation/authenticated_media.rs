@@ -1,0 +1,3 @@
+//! Media of our users, for other servers.
+
+pub(crate) mod get_content;

@@ -10,5 +10,7 @@
 )]
 
 mod client;
+mod crash;
+mod federation;
 mod peers;
 mod tidy;

@@ -2,3 +2,4 @@
 
 mod nio_and_sdk;
 mod peers_among_themselves;
+mod synapse_and_passeur;

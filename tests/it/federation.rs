@@ -1,0 +1,4 @@
+//! Two Passeur servers of two organisations.
+
+mod refusals;
+mod rooms;

@@ -86,8 +86,9 @@ async fn perform(
         () = &mut told_to_end => Err("stopped before all checks were done".to_owned()),
     };
     let outcome = match played {
-        Ok(()) if options.once => Ok(()),
-        Ok(()) => {
+        Ok(_) if options.once => Ok(()),
+        Ok(how_to_go_on) => {
+            report.text(&how_to_go_on);
             report.text("Everything keeps running until Ctrl-C.");
             tokio::select! {
                 () = &mut told_to_end => Ok(()),

@@ -25,8 +25,8 @@ use crate::process;
 /// What Alertmanager posts, in version 4 of its webhook's format.
 const NOTIFICATION: &str = include_str!("alertmanager.json");
 
-/// The first line of what the bot makes of it.
-pub(crate) const HEADLINE: &str = "[FIRING] DiskWillFillSoon (critical)";
+/// What the first line of what the bot makes of it begins with.
+pub(crate) const HEADLINE: &str = "[FIRING] DiskWillFillSoon";
 
 /// What stands in it that no server may ever see.
 pub(crate) const DETAIL: &str = "/srv has 3 % left and will be full within four hours";

@@ -13,10 +13,9 @@ use tokio::time::{Instant, sleep};
 use super::{
     PATIENCE,
     org::Org,
-    person::{Person, secret_text},
+    person::{Person, wait_for_text},
     report::Report,
     scan,
-    story::OrSay,
 };
 
 /// The message.
@@ -68,6 +67,7 @@ pub(crate) async fn watch(
                 side.org.name
             ));
         }
+        scan::expect_none(&side.org.folder, TEXT)?;
     }
     report.step("its ciphertext is in the files of both servers; waiting for the deadline");
     tokio::time::sleep_until(sent.deadline + AFTER).await;
@@ -102,12 +102,7 @@ async fn send(room: &Room, sides: &[Side<'_>; 2]) -> Result<Sent, String> {
         .await
         .map_err(|error| format!("the expiring message could not be sent: {error}"))?;
     let sender = &first.person.account.user_id;
-    timeline
-        .wait_for(PATIENCE, |event| {
-            (event.event_id == id && secret_text(event, sender) == Some(TEXT)).then_some(())
-        })
-        .await
-        .ok("Bob's client does not show the expiring message")?;
+    wait_for_text(&mut timeline, sender, |text| text == TEXT).await?;
     let event = first.person.event(room.id(), &id).await?;
     let ciphertext = ciphertext(&event)?;
     if ciphertext != self::ciphertext(&second.person.event(room.id(), &id).await?)? {
@@ -119,7 +114,7 @@ async fn send(room: &Room, sides: &[Side<'_>; 2]) -> Result<Sent, String> {
     }
     let sent_ms = event["origin_server_ts"]
         .as_u64()
-        .ok("the event has no time")?;
+        .ok_or("the event has no time")?;
     let deadline_ms = sent_ms + ExpiryClass::Seconds30.as_ms();
     let left_ms = deadline_ms.saturating_sub(first.person.client.now_ms());
     Ok(Sent {
@@ -132,7 +127,7 @@ async fn send(room: &Room, sides: &[Side<'_>; 2]) -> Result<Sent, String> {
 fn ciphertext(event: &Value) -> Result<String, String> {
     let ciphertext = event["content"]["ciphertext"].as_str();
     Ok(ciphertext
-        .ok("a server answers with a stub before the deadline")?
+        .ok_or("a server answers with a stub before the deadline")?
         .to_owned())
 }
 

@@ -1,7 +1,7 @@
 //! Somebody with an account and a client.
 
 use passeur_sdk::{
-    Client, Event, Protection, Room, SyncHandle,
+    Client, Event, Protection, Room, SyncHandle, Timeline,
     clock::{Rng, SystemRng},
 };
 use ruma::{EventId, OwnedUserId, RoomId, api::client::room::get_room_event};
@@ -111,4 +111,27 @@ pub(crate) fn secret_text<'a>(event: &'a Event, sender: &OwnedUserId) -> Option<
     (encrypted && event.sender == *sender)
         .then(|| event.body())
         .flatten()
+}
+
+/// Waits until a text that `sender` sent encrypted satisfies `wanted`. The error says what came of theirs instead.
+pub(crate) async fn wait_for_text(
+    timeline: &mut Timeline,
+    sender: &OwnedUserId,
+    wanted: impl Fn(&str) -> bool + Send + Sync,
+) -> Result<String, String> {
+    let mut seen = Vec::new();
+    let found = timeline.wait_for(PATIENCE, |event| {
+        if event.sender == *sender {
+            seen.push(format!("{}: {:?}", event.event_type, event.protection));
+        }
+        secret_text(event, sender)
+            .filter(|text| wanted(text))
+            .map(str::to_owned)
+    });
+    match found.await {
+        Some(text) => Ok(text),
+        None => Err(format!(
+            "what {sender} says does not arrive as it should; what came was: {seen:?}"
+        )),
+    }
 }

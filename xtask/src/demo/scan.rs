@@ -38,6 +38,17 @@ pub(crate) fn files_with(folder: &Path, text: &str) -> Result<Vec<PathBuf>, Stri
     Ok(found)
 }
 
+/// An error if a text that was only ever sent encrypted is in a file below `folder`.
+pub(crate) fn expect_none(folder: &Path, text: &str) -> Result<(), String> {
+    match files_with(folder, text)?.first() {
+        None => Ok(()),
+        Some(file) => Err(format!(
+            "a text that was sent encrypted is in {}",
+            file.display()
+        )),
+    }
+}
+
 /// Every file below `folder`.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();

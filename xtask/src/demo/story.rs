@@ -11,7 +11,7 @@ use super::{
     child::Children,
     expiry::{self, Side},
     org::Org,
-    person::{Account, Person, register_only, secret_text},
+    person::{Account, Person, register_only, wait_for_text},
     programs::Programs,
     report::Report,
     scan,
@@ -27,13 +27,13 @@ struct Orgs {
     charity: Org,
 }
 
-/// The story. `children` keeps what it started.
+/// The story; how to go on by oneself. `children` keeps what it started.
 pub(crate) async fn play(
     report: &Report,
     programs: &Programs,
     work: &Path,
     children: &mut Children,
-) -> Result<(), String> {
+) -> Result<String, String> {
     let authority = Authority::new(work)?;
     let orgs = start_servers(report, programs, work, &authority, children).await?;
     let alice = Person::register(&orgs.newsroom, "alice").await?;
@@ -59,8 +59,8 @@ pub(crate) async fn play(
     report.step("the alert bot runs and is in the room");
     tell_and_answer(report, &bot, &alerts, (&alice, &bob), &room).await?;
     for org in [&orgs.newsroom, &orgs.charity] {
-        never_seen(org, DETAIL)?;
-        never_seen(org, ANSWER)?;
+        scan::expect_none(&org.folder, DETAIL)?;
+        scan::expect_none(&org.folder, ANSWER)?;
     }
     report.step("neither text is in any file of either server: they only ever saw ciphertext");
     let sides = [
@@ -69,8 +69,7 @@ pub(crate) async fn play(
     ];
     expiry::watch(report, &room, &sides).await?;
     let accounts = [alice.rest().await, bob.rest().await];
-    say_how_to_go_on(report, &orgs, &accounts, &bot, &authority);
-    Ok(())
+    Ok(how_to_go_on(&orgs, &accounts, &bot, &authority))
 }
 
 /// Two servers, each with database, keys and certificate of its own.
@@ -141,67 +140,33 @@ async fn tell_and_answer(
     let (mut at_alice, mut at_bob) = (room.timeline(), bobs_room.timeline());
     bot.post().await?;
     report.step("Alertmanager posted a notification, and the bot took it");
-    let alert = at_bob.wait_for(PATIENCE, |event| {
-        secret_text(event, &alerts.user_id)
-            .filter(|text| text.starts_with(HEADLINE) && text.contains(DETAIL))
-            .map(str::to_owned)
-    });
-    let alert = alert.await.ok("Bob's client does not show the alert")?;
+    let alert = wait_for_text(&mut at_bob, &alerts.user_id, |text| {
+        text.starts_with(HEADLINE) && text.contains(DETAIL)
+    })
+    .await?;
     report.step("Bob's client shows the decrypted alert:");
     report.quote(&alert);
     bobs_room
         .send_text(ANSWER)
         .await
         .map_err(|error| format!("Bob could not answer: {error}"))?;
-    let answer = at_alice.wait_for(PATIENCE, |event| {
-        secret_text(event, &bob.account.user_id)
-            .filter(|text| *text == ANSWER)
-            .map(str::to_owned)
-    });
-    let answer = answer
-        .await
-        .ok("Alice's client does not show Bob's answer")?;
+    let answer = wait_for_text(&mut at_alice, &bob.account.user_id, |text| text == ANSWER).await?;
     report.step("Bob answered, and Alice reads:");
     report.quote(&answer);
     Ok(())
 }
 
-/// A missing thing is an error in words.
-pub(crate) trait OrSay<T> {
-    /// The thing, or what it means that there is none.
-    fn ok(self, missing: &str) -> Result<T, String>;
-}
-
-impl<T> OrSay<T> for Option<T> {
-    fn ok(self, missing: &str) -> Result<T, String> {
-        self.ok_or_else(|| missing.to_owned())
-    }
-}
-
-/// An error if a text is in any of a server's files.
-fn never_seen(org: &Org, text: &str) -> Result<(), String> {
-    match scan::files_with(&org.folder, text)?.first() {
-        None => Ok(()),
-        Some(file) => Err(format!(
-            "a text that was sent encrypted is in {}",
-            file.display()
-        )),
-    }
-}
-
-/// How to log in.
-fn say_how_to_go_on(
-    report: &Report,
+/// How to log in, and how to have another alert.
+fn how_to_go_on(
     orgs: &Orgs,
-    accounts: &[Account],
+    accounts: &[Account; 2],
     bot: &AlertBot,
     authority: &Authority,
-) {
+) -> String {
     let here = process::workspace();
-    let file = authority.file();
-    report.text("\nLog in with any Matrix client, in both:");
+    let mut lines = vec!["\nLog in with any Matrix client:".to_owned()];
     for (org, account) in [&orgs.newsroom, &orgs.charity].into_iter().zip(accounts) {
-        report.text(&format!(
+        lines.push(format!(
             "  {:<9} {}  or, without TLS, {}\n            user {}  password {}",
             org.name,
             org.url(),
@@ -210,9 +175,11 @@ fn say_how_to_go_on(
             account.password
         ));
     }
-    report.text(&format!(
-        "The certificates' authority is {}. Another alert:\n  {}\n",
+    let file = authority.file();
+    lines.push(format!(
+        "The certificates' authority is {}. For another alert:\n  {}\n",
         file.strip_prefix(&here).unwrap_or(file).display(),
         bot.command(&here)
     ));
+    lines.join("\n")
 }

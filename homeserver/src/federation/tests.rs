@@ -25,6 +25,7 @@ use crate::{
     store::{Direction, EventStatus, Membership, Store, StoreOptions},
 };
 
+mod paging;
 mod peer;
 
 /// A network that reaches the routers of this process.

@@ -20,9 +20,9 @@ use super::{
 };
 
 /// How much memory cached events may take, in bytes.
-const CACHE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// About how many events that is.
-const CACHE_EVENTS_ESTIMATED: usize = 20_000;
+const CACHE_EVENTS_ESTIMATED: usize = 10_000;
 /// What an event takes beside its bytes.
 const EVENT_BYTES_BASE: u64 = 700;
 /// Events that one query asks for.

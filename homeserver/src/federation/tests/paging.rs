@@ -1,0 +1,72 @@
+//! A client pages out of what its server holds into what another server knows.
+
+use super::*;
+
+async fn call(router: &Router, method: &str, path: &str, token: &str, body: Value) -> Value {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("/_matrix/client/v3{path}"))
+        .header("authorization", format!("Bearer {token}"))
+        .body(match body {
+            Value::Null => Body::empty(),
+            body => Body::from(body.to_string()),
+        })
+        .unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let answer: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(status.as_u16(), 200, "{answer}");
+    answer
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    let events = page["chunk"].as_array().unwrap().iter();
+    events
+        .map(|event| event["event_id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_late_joiner_pages_both_ways_without_gap_or_duplicate() {
+    let Pair { one, two, .. } = pair().await;
+    let router = router::client(&two.app);
+    let account = json!({
+        "username": "bob", "password": "quetzal feathers", "auth": {"type": "m.login.dummy"},
+    });
+    let bob_here = call(&router, "POST", "/register", "", account).await;
+    let token = bob_here["access_token"].as_str().unwrap();
+    let room = one.create(Preset::PublicChat, RoomVersionId::V12).await;
+    for n in 0..70 {
+        one.say(&room, alice(), &format!("before {n}")).await;
+    }
+    two.join(&room, &bob()).await.unwrap();
+    let after = one.say(&room, alice(), "after").await;
+    assert!(two.receive(&room, &after).await);
+
+    let answer = call(&router, "GET", "/sync?timeout=0", token, Value::Null).await;
+    let timeline = &answer["rooms"]["join"][room.as_str()]["timeline"];
+    let told = timeline["events"].as_array().unwrap();
+    assert_eq!(told.last().unwrap()["content"]["body"], "after");
+    let seam = timeline["prev_batch"].as_str().unwrap().to_owned();
+    let mut back = Vec::new();
+    let mut from = Some(seam.clone());
+    while let Some(token_from) = from {
+        let path = format!("/rooms/{room}/messages?dir=b&limit=20&from={token_from}");
+        let page = call(&router, "GET", &path, token, Value::Null).await;
+        back.extend(ids(&page));
+        from = page["end"].as_str().map(str::to_owned);
+    }
+    back.reverse();
+    let path = format!("/rooms/{room}/messages?dir=f&limit=500&from={seam}");
+    let forward = ids(&call(&router, "GET", &path, token, Value::Null).await);
+    assert_eq!(forward.len(), told.len());
+    let whole = one
+        .app
+        .store
+        .timeline(&room, i64::MIN, Direction::Forward, 1000)
+        .await
+        .unwrap();
+    let whole: Vec<String> = whole.iter().map(|event| event.id().to_string()).collect();
+    assert_eq!([back, forward].concat(), whole);
+}

@@ -3,7 +3,7 @@
 //! Invariant: an alert is either on disk in the send queue or still with its sender, and never leaves in the clear.
 //!
 //! In reading order: [`cli`] (the commands), [`config`], [`run`] (from configuration to running parts), [`webhook`] and
-//! [`listener`] (the way in), [`payload`] and [`format`] (what is said), [`forward`] (the way out).
+//! [`listener`] (the way in), [`payload`] and [`mod@format`] (what is said), [`forward`] (the way out).
 
 pub mod cli;
 pub mod config;

@@ -13,9 +13,9 @@ use crate::{
     clock::{Clock, Rng},
     config::Config,
     drain::Drain,
-    federation::transactions::turns::Turns,
     http::{
-        nonce::Nonces, origin::OriginVerifier, requester::Authenticator, token::Tokens, uia::Uia,
+        nonce::Nonces, origin::OriginVerifier, requester::Authenticator, token::Tokens,
+        turns::Turns, uia::Uia,
     },
     key_files::TokenKey,
     media::Media,
@@ -105,124 +105,166 @@ pub struct Foundation {
     pub drain: Drain,
 }
 
-impl App {
-    /// Builds the parts.
-    pub fn new(foundation: Foundation) -> Self {
-        let Foundation {
-            clock,
-            rng,
-            config,
-            store,
-            token_key,
-            signing_key,
-            transport,
-            drain,
-        } = foundation;
-        let federation = Arc::new(config.federation.clone());
+/// The ways to other servers, and the proof of who comes from one.
+struct Outgoing {
+    remote: Remote,
+    server_keys: ServerKeys,
+    sender: Sender,
+    origins: OriginVerifier,
+}
+
+impl Outgoing {
+    fn new(base: &Foundation) -> Self {
+        let (store, clock) = (&base.store, &base.clock);
+        let server_name = &base.config.server_name;
+        let federation = Arc::new(base.config.federation.clone());
         let own = OwnKeys::new(
-            config.server_name.clone(),
-            Arc::clone(&signing_key),
-            Arc::clone(&clock),
+            server_name.clone(),
+            Arc::clone(&base.signing_key),
+            Arc::clone(clock),
         );
         let remote = Remote::new(
-            config.server_name.clone(),
-            Arc::clone(&signing_key),
+            server_name.clone(),
+            Arc::clone(&base.signing_key),
             Arc::clone(&federation),
-            transport,
-            Arc::clone(&clock),
+            Arc::clone(&base.transport),
+            Arc::clone(clock),
         );
         let server_keys = ServerKeys::new(
             own,
-            Arc::clone(&store),
+            Arc::clone(store),
             remote.clone(),
             &federation,
-            Arc::clone(&clock),
+            Arc::clone(clock),
         );
         let sender = Sender::start(SenderContext {
-            store: Arc::clone(&store),
+            store: Arc::clone(store),
             remote: remote.clone(),
-            clock: Arc::clone(&clock),
-            rng: Arc::clone(&rng),
+            clock: Arc::clone(clock),
+            rng: Arc::clone(&base.rng),
             projection: |event, now_ms| {
                 String::from_utf8(federation_event(event, now_ms)).map_err(|_| ProjectionError)
             },
-            edus: edu_sources(&store, &config.server_name),
-            drain: drain.clone(),
+            edus: edu_sources(store, server_name),
+            drain: base.drain.clone(),
         });
         let origins = OriginVerifier::new(
             server_keys.clone(),
             sender.clone(),
             federation,
-            Arc::clone(&clock),
+            Arc::clone(clock),
         );
+        Self {
+            remote,
+            server_keys,
+            sender,
+            origins,
+        }
+    }
+}
+
+/// Rooms, people and media.
+struct Middle {
+    rooms: Arc<Rooms>,
+    typing: Arc<Typing>,
+    accounts: Arc<Accounts>,
+    keys: Keys,
+    media: Media,
+    ephemeral: Ephemeral,
+}
+
+impl Middle {
+    fn new(base: &Foundation, outgoing: &Outgoing) -> Self {
+        let (store, clock, rng) = (&base.store, &base.clock, &base.rng);
+        let server_name = &base.config.server_name;
         let rooms = Rooms::new(RoomsContext {
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            rng: Arc::clone(&rng),
-            server_name: config.server_name.clone(),
-            key_pair: signing_key,
-            remote: remote.clone(),
-            server_keys: server_keys.clone(),
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            rng: Arc::clone(rng),
+            server_name: server_name.clone(),
+            key_pair: Arc::clone(&base.signing_key),
+            remote: outgoing.remote.clone(),
+            server_keys: outgoing.server_keys.clone(),
         });
-        let typing = Typing::new(Arc::clone(&clock));
-        typing.on_change(tell_typing(sender.clone(), config.server_name.clone()));
+        let typing = Typing::new(Arc::clone(clock));
+        typing.on_change(tell_typing(outgoing.sender.clone(), server_name.clone()));
         let accounts = Arc::new(Accounts::new(
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            Arc::clone(&rng),
-            &config,
+            Arc::clone(store),
+            Arc::clone(clock),
+            Arc::clone(rng),
+            &base.config,
         ));
-        let devices = RemoteDevices::new(Arc::clone(&store), remote.clone());
+        let devices = RemoteDevices::new(Arc::clone(store), outgoing.remote.clone());
         let keys = Keys::new(
-            Arc::clone(&store),
-            config.server_name.clone(),
+            Arc::clone(store),
+            server_name.clone(),
             Arc::new(devices.clone()),
         );
         let media = Media::new(
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            Arc::clone(&rng),
-            remote.clone(),
-            &config,
+            Arc::clone(store),
+            Arc::clone(clock),
+            Arc::clone(rng),
+            outgoing.remote.clone(),
+            &base.config,
         );
         let ephemeral = Ephemeral {
-            store: Arc::clone(&store),
+            store: Arc::clone(store),
             rooms: Arc::clone(&rooms),
             typing: Arc::clone(&typing),
             accounts: Arc::clone(&accounts),
             devices,
         };
-        let tokens = Arc::new(Tokens::new(&token_key, Arc::clone(&clock)));
-        let authenticator = Arc::new(Authenticator::new(
-            Arc::clone(&tokens),
-            Arc::clone(&accounts),
-        ));
-        let uia = Uia::new(Arc::clone(&clock), Arc::clone(&rng), Arc::clone(&accounts));
-        let nonces = Nonces::new(Arc::clone(&clock), Arc::clone(&rng));
-        let sync = Sync::new(SyncContext {
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            accounts: Arc::clone(&accounts),
-            rooms: Arc::clone(&rooms),
-            typing: Arc::clone(&typing),
-        });
-        Self(Arc::new(Parts {
-            clock,
-            rng,
-            config,
-            drain,
-            store,
-            remote,
-            server_keys,
-            sender,
-            ephemeral,
-            turns: Turns::default(),
-            origins,
+        Self {
             rooms,
             typing,
             accounts,
             keys,
             media,
+            ephemeral,
+        }
+    }
+}
+
+impl App {
+    /// Builds the parts.
+    pub fn new(base: Foundation) -> Self {
+        let outgoing = Outgoing::new(&base);
+        let middle = Middle::new(&base, &outgoing);
+        let tokens = Arc::new(Tokens::new(&base.token_key, Arc::clone(&base.clock)));
+        let authenticator = Arc::new(Authenticator::new(
+            Arc::clone(&tokens),
+            Arc::clone(&middle.accounts),
+        ));
+        let uia = Uia::new(
+            Arc::clone(&base.clock),
+            Arc::clone(&base.rng),
+            Arc::clone(&middle.accounts),
+        );
+        let nonces = Nonces::new(Arc::clone(&base.clock), Arc::clone(&base.rng));
+        let sync = Sync::new(SyncContext {
+            store: Arc::clone(&base.store),
+            clock: Arc::clone(&base.clock),
+            accounts: Arc::clone(&middle.accounts),
+            rooms: Arc::clone(&middle.rooms),
+            typing: Arc::clone(&middle.typing),
+        });
+        Self(Arc::new(Parts {
+            clock: base.clock,
+            rng: base.rng,
+            config: base.config,
+            drain: base.drain,
+            store: base.store,
+            remote: outgoing.remote,
+            server_keys: outgoing.server_keys,
+            sender: outgoing.sender,
+            ephemeral: middle.ephemeral,
+            turns: Turns::default(),
+            origins: outgoing.origins,
+            rooms: middle.rooms,
+            typing: middle.typing,
+            accounts: middle.accounts,
+            keys: middle.keys,
+            media: middle.media,
             tokens,
             authenticator,
             uia,

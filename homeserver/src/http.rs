@@ -18,4 +18,5 @@ pub mod rate_limit;
 pub mod requester;
 pub mod route;
 pub mod token;
+pub mod turns;
 pub mod uia;

@@ -1,4 +1,3 @@
 //! Transactions of other servers.
 
 pub(crate) mod send_transaction_message;
-pub(crate) mod turns;

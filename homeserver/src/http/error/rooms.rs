@@ -72,7 +72,8 @@ impl From<JoinError> for ApiError {
             JoinError::NoServer(Some(RemoteError::NotAllowed)) => {
                 Self::forbidden("This server does not federate with the room's servers")
             }
-            JoinError::NoServer(_) => Self::new(
+            JoinError::NoServer(None) => Self::not_found("No server is known that is in this room"),
+            JoinError::NoServer(Some(_)) => Self::new(
                 StatusCode::BAD_GATEWAY,
                 ErrorKind::Unknown,
                 "No server of the room could be reached",

@@ -17,10 +17,7 @@ use crate::{
 
 mod parts;
 
-use parts::start;
-
-/// How often a test looks again before it gives up: a matter of seconds.
-const YIELDS_MAX: usize = 5_000_000;
+use parts::{YIELDS_MAX, start};
 
 struct World {
     here: Here,

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How often a test looks again before it gives up: a matter of seconds.
+pub(super) const YIELDS_MAX: usize = 5_000_000;
+
 /// The least that a server must be sent of an event here: who and what.
 fn shown(event: &Event, _: i64) -> Result<String, ProjectionError> {
     let content: Value =

@@ -5,7 +5,7 @@
 //! events and refreshed access tokens meanwhile.
 //!
 //! Invariant: what travels here travels by TLS; the token is in a header, never in the URL; at
-//! most [`UNACKNOWLEDGED_MAX`] frames are under way, and the socket ends with its session or its
+//! most `UNACKNOWLEDGED_MAX` frames are under way, and the socket ends with its session or its
 //! token.
 
 use std::sync::Arc;

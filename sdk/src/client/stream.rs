@@ -76,7 +76,7 @@ pub enum SendUpdate {
 pub enum Blocked {
     /// Members' identities changed: see [`Client::accept_identity_change`](super::Client::accept_identity_change).
     IdentityChanged(Vec<IdentityChange>),
-    /// Members joined whom nobody accepted: see [`Client::accept_members`](super::Client::accept_members).
+    /// Members joined whom nobody accepted: see `Room::accept_members`.
     NewMembers(Vec<ruma::OwnedUserId>),
     /// The message must be encrypted and the room is not.
     NotEncrypted,

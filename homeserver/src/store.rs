@@ -30,6 +30,7 @@ mod error;
 mod events;
 mod expiry;
 mod heads;
+mod ignored_users;
 mod inbound_transactions;
 mod log;
 mod media;
@@ -39,6 +40,7 @@ mod profiles;
 mod push_rules;
 mod receipts;
 mod registration_tokens;
+mod relations;
 mod remote_devices;
 mod rooms;
 mod scope;
@@ -127,6 +129,8 @@ pub struct Store {
     key_cache: Arc<device_keys::KeyCache>,
     count_cache: Arc<one_time_keys::CountCache>,
     rules_cache: Arc<push_rules::RulesCache>,
+    ignored_cache: Arc<ignored_users::IgnoredCache>,
+    lonely_cache: relations::LonelyCache,
     transaction_cache: timeline::TransactionCache,
 }
 
@@ -155,10 +159,13 @@ impl Store {
         let rules_cache = Arc::new(push_rules::RulesCache::new());
         let (keys, counts) = (Arc::clone(&key_cache), Arc::clone(&count_cache));
         let rules = Arc::clone(&rules_cache);
+        let ignored_cache = Arc::new(ignored_users::IgnoredCache::new());
+        let ignored = Arc::clone(&ignored_cache);
         heads.on_commit(Box::new(move |published| {
             keys.on_commit(published);
             counts.on_commit(published);
             rules.on_commit(published);
+            ignored.on_commit(published);
         }));
         let writer = writer::Writer::start(write, engine, Arc::clone(&heads));
         Ok(Arc::new(Self {
@@ -175,6 +182,8 @@ impl Store {
             key_cache,
             count_cache,
             rules_cache,
+            ignored_cache,
+            lonely_cache: relations::LonelyCache::new(),
             transaction_cache: timeline::transaction_cache(),
         }))
     }

@@ -6,7 +6,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#syncing>
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use quick_cache::sync::Cache;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
@@ -23,6 +23,7 @@ mod device_lists;
 mod ephemeral;
 mod fields;
 pub mod filter;
+mod key_changes;
 mod left;
 pub mod notify;
 mod own;
@@ -35,7 +36,7 @@ mod told;
 mod unread;
 mod window;
 
-pub use self::answer::Answer;
+pub use self::{answer::Answer, key_changes::KeyChanges};
 use self::{
     filter::{FilterError, SyncFilter},
     notify::{Feed, Feeds},
@@ -48,6 +49,8 @@ use self::{
 pub const TIMEOUT_MS_MAX: u64 = 120_000;
 /// The type of the account data that holds push rules.
 const PUSH_RULES: &str = "m.push_rules";
+/// The type of the account data that says who is ignored.
+const IGNORED_USER_LIST: &str = "m.ignored_user_list";
 /// Devices of which it is remembered up to where their messages were deleted.
 const DEVICES_MAX: usize = 20_000;
 /// How often an answer is begun again because a membership moved beyond it meanwhile.
@@ -117,10 +120,20 @@ impl Sync {
         let unread = Arc::new(Unread::new());
         let (entered, reads) = (Arc::clone(&feeds), Arc::clone(&unread));
         context.store.on_commit(move |published| {
+            let expired = published.rows.iter();
+            let expired = expired.filter(|row| row.kind == LogKind::Expired);
+            let expired: HashSet<&str> = expired.filter_map(|row| row.scope.get(1..)).collect();
+            if !expired.is_empty() {
+                reads.forget_rooms(&expired);
+            }
             for row in &published.rows {
                 match row.kind {
                     LogKind::Receipt => note_read(&reads, &row.scope, row.reference.as_deref()),
-                    LogKind::AccountData if row.reference.as_deref() == Some(PUSH_RULES) => {
+                    LogKind::AccountData
+                        if row.reference.as_deref().is_some_and(|kind| {
+                            [PUSH_RULES, IGNORED_USER_LIST].contains(&kind)
+                        }) =>
+                    {
                         reads.forget(row.scope.get(1..).unwrap_or_default());
                     }
                     _ => {}

@@ -159,11 +159,11 @@ impl<'a> ReadableRoom<'a> {
 
     /// What is told beside events: transactions, what they replaced, what is bundled with them.
     pub(crate) async fn extras(&self, events: &[Arc<Event>]) -> Result<Vec<Extras>, StoreError> {
-        let (rooms, standing) = (&self.app.rooms, &self.standing);
+        let rooms = &self.app.rooms;
         let (user_id, device_id) = (&*self.requester.user_id, &*self.requester.device_id);
         let mut extras = rooms.extras(Reader { user_id, device_id }, events).await?;
         rooms
-            .add_bundles(user_id, standing, self.view(), events, &mut extras)
+            .add_bundles(user_id, self.view(), events, &mut extras)
             .await?;
         Ok(extras)
     }

@@ -180,7 +180,8 @@ fn write_unsigned(out: &mut JsonWriter, event: &Event, extras: &Extras, view: Vi
         write_client_event(out, redaction, &Extras::default(), view);
     } else if let Some(deadline) = event.deadline {
         if deadline <= view.now_ms {
-            write_expired_because(out, event, deadline);
+            out.key("redacted_because");
+            write_expiry_redaction(out, event, deadline);
         } else if is_shown(event, view.now_ms) {
             out.key(EXPIRY_KEY)
                 .open()
@@ -194,12 +195,12 @@ fn write_unsigned(out: &mut JsonWriter, event: &Event, extras: &Extras, view: Vi
     }
 }
 
-/// A redaction that nobody sent: without one, clients take a stub for a message that they cannot
-/// decrypt.
-fn write_expired_because(out: &mut JsonWriter, event: &Event, deadline: i64) {
+/// Writes a redaction that nobody sent, as a value: without one, clients take a stub for a message
+/// that they cannot decrypt, or keep showing one that they have.
+pub fn write_expiry_redaction(out: &mut JsonWriter, event: &Event, deadline: i64) {
     let pdu = &event.pdu;
     let id = pdu.event_id.as_str();
-    out.key("redacted_because").open();
+    out.open();
     out.key("content").open().key("redacts").string(id);
     out.key("reason").string("expired").close();
     out.key("event_id").string(&format!("{id}.expired"));

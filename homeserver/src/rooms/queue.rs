@@ -209,6 +209,11 @@ impl Rooms {
             .iter()
             .map(|(target, _)| target.clone())
             .collect();
+        let parents: Vec<_> = append
+            .events
+            .iter()
+            .filter_map(|new| Some(new.relation.as_ref()?.0.clone()))
+            .collect();
         let users: Vec<_> = append
             .members
             .iter()
@@ -223,6 +228,7 @@ impl Rooms {
             path,
             members,
         });
+        let own = self.context.server_name.clone();
         let store = Arc::clone(&self.context.store);
         let snapshots = Arc::clone(&self.snapshots);
         let user_rooms = Arc::clone(&self.user_rooms);
@@ -233,6 +239,11 @@ impl Rooms {
                     ..event.clone()
                 }));
             }
+            let ours = events
+                .iter()
+                .filter(|event| event.pdu.sender.server_name() == own);
+            store.note_new(ours.map(|event| event.id()));
+            store.note_parents(parents.iter().map(|parent| &**parent));
             if !redacted.is_empty() {
                 store.forget_events(redacted.iter().map(|id| &**id));
                 store.note_residue();

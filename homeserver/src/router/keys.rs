@@ -15,6 +15,9 @@ pub(super) fn routes() -> Router<App> {
         .merge(backups())
         .endpoint::<wire::upload_keys::v3::Request, _, _>(upload_keys::upload_keys_route)
         .endpoint::<wire::get_keys::v3::Request, _, _>(get_keys::get_keys_route)
+        .endpoint::<wire::get_key_changes::v3::Request, _, _>(
+            get_key_changes::get_key_changes_route,
+        )
         .endpoint::<wire::claim_keys::v3::Request, _, _>(claim_keys::claim_keys_route)
         .endpoint::<wire::upload_signing_keys::v3::Request, _, _>(
             upload_signing_keys::upload_signing_keys_route,

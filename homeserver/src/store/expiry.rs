@@ -23,7 +23,7 @@ use sea_orm::{
 use tokio::sync::Notify;
 
 use super::{
-    Change, Event, Store, StoreError, Tx,
+    Change, Event, LogKind, Scope, Store, StoreError, Tx,
     entity::{event_bodies, event_relations, events, expiry_clock, expiry_policy_changes},
     events::parse_ids,
 };
@@ -229,21 +229,23 @@ impl Change for DestroyExpired {
     type Output = Destroyed;
 
     async fn apply(&self, tx: &mut Tx) -> Result<Destroyed, StoreError> {
-        let due: Vec<(String, Option<i64>)> = events::Entity::find()
+        let due: Vec<(String, Option<i64>, String, Option<i64>)> = events::Entity::find()
             .select_only()
             .column(events::Column::EventId)
             .column(events::Column::DestroyAt)
+            .column(events::Column::RoomId)
+            .column(events::Column::Position)
             .filter(events::Column::DestroyAt.lte(self.now_ms))
             .order_by_asc(events::Column::DestroyAt)
             .limit(self.limit)
             .into_tuple()
             .all(tx.connection())
             .await?;
-        let Some((_, oldest_ms)) = due.first() else {
+        let Some((_, oldest_ms, ..)) = due.first() else {
             return Ok(Destroyed::default());
         };
         let oldest_ms = *oldest_ms;
-        let ids: Vec<&str> = due.iter().map(|(id, _)| id.as_str()).collect();
+        let ids: Vec<&str> = due.iter().map(|(id, ..)| id.as_str()).collect();
         event_bodies::Entity::delete_many()
             .filter(event_bodies::Column::EventId.is_in(ids.iter().copied()))
             .exec(tx.connection())
@@ -257,8 +259,16 @@ impl Change for DestroyExpired {
             .filter(events::Column::EventId.is_in(ids))
             .exec(tx.connection())
             .await?;
+        for (id, _, room, position) in &due {
+            // Clients were told of it in a sync, and are to drop it.
+            if position.is_some()
+                && let Ok(room) = <&RoomId>::try_from(room.as_str())
+            {
+                tx.append(Scope::Room(room), LogKind::Expired, Some(id.clone()));
+            }
+        }
         Ok(Destroyed {
-            events: parse_ids(due.into_iter().map(|(id, _)| id).collect())?,
+            events: parse_ids(due.into_iter().map(|(id, ..)| id).collect())?,
             oldest_ms,
         })
     }

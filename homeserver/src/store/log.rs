@@ -36,6 +36,9 @@ pub enum LogKind {
     /// reference: none (a row at the same position); or a room id, when the server has been joined
     /// to that room or has left it.
     ForDestination = 10,
+    /// An event of the timeline has expired, and its content is destroyed. Scope: room; reference:
+    /// event id.
+    Expired = 11,
 }
 
 impl LogKind {
@@ -52,6 +55,7 @@ impl LogKind {
             8 => Self::DeviceList,
             9 => Self::ToDevice,
             10 => Self::ForDestination,
+            11 => Self::Expired,
             _ => return None,
         })
     }

@@ -1,19 +1,16 @@
 //! Whose keys the client must ask for again, and whose it need not track any longer.
 //!
-//! Invariant: a user whose keys changed, or with whom an encrypted room is shared for the first
-//! time, is always among the changed; one too many costs a request, one too few a message that
-//! cannot be read. Nobody is in both lists.
+//! Invariant: a user whose keys changed, or with whom a room is shared for the first time, is always
+//! among the changed; one too many costs a request, one too few a message that cannot be read.
+//! Nobody is in both lists.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#tracking-the-device-list-for-a-user>
 
 use std::collections::{BTreeSet, HashSet};
 
-use ruma::{
-    OwnedUserId, UserId,
-    events::{StateEventType, TimelineEventType},
-};
+use ruma::{OwnedUserId, UserId, events::TimelineEventType};
 
-use super::{Sync, state::State, timeline::Timeline};
+use super::{KeyChanges, Sync, state::State, timeline::Timeline};
 use crate::{
     rooms::{Snapshot, json::JsonWriter},
     store::{LogKind, Membership, Scope, StoreError},
@@ -34,20 +31,29 @@ pub(super) struct DeviceLists {
 }
 
 impl DeviceLists {
-    /// The client has joined a room: it shares it with all who are there.
+    /// The client has joined a room: it shares it with all who are there. Whether the room is encrypted is not asked: keys may
+    /// change hands before it is, and one name too many costs no more than a request.
     pub(super) fn joined(&mut self, snapshot: &Snapshot) {
-        if is_encrypted(snapshot) {
-            self.changed
-                .extend(snapshot.members.joined().map(|(user, _)| user.clone()));
-        }
+        self.changed
+            .extend(snapshot.members.joined().map(|(user, _)| user.clone()));
     }
 
     /// The client has left a room.
     pub(super) fn left(&mut self, snapshot: &Snapshot) {
-        if is_encrypted(snapshot) {
-            self.gone
-                .extend(snapshot.members.joined().map(|(user, _)| user.clone()));
-        }
+        self.gone
+            .extend(snapshot.members.joined().map(|(user, _)| user.clone()));
+    }
+
+    /// Somebody came to a room that the client is in, or went.
+    pub(super) fn member(&mut self, snapshot: &Snapshot, user: &str) {
+        let Ok(user) = <&UserId>::try_from(user) else {
+            return;
+        };
+        // A changed name changes no keys, but is not worth another read to tell apart.
+        match snapshot.members.membership(user) {
+            Membership::Join => self.changed.insert(user.to_owned()),
+            _ => self.gone.insert(user.to_owned()),
+        };
     }
 
     /// Members of a room that the client is in came or went.
@@ -57,20 +63,24 @@ impl DeviceLists {
             // Encrypted from now on: the room counts as newly shared with all who are there.
             self.joined(snapshot);
         }
-        if !is_encrypted(snapshot) || !timeline.members_changed && state.members_changed.is_empty()
-        {
+        if !timeline.members_changed && state.members_changed.is_empty() {
             return;
         }
         let events = timeline.events.iter().chain(&timeline.state_left_out);
         let members = events.filter(|event| event.pdu.kind == TimelineEventType::RoomMember);
-        let users = members.filter_map(|event| event.pdu.state_key.as_deref());
-        let users = users.filter_map(|user| <&UserId>::try_from(user).ok());
-        for user in users.chain(state.members_changed.iter().map(|user| &**user)) {
-            // A changed name changes no keys, but is not worth another read to tell apart.
-            match snapshot.members.membership(user) {
-                Membership::Join => self.changed.insert(user.to_owned()),
-                _ => self.gone.insert(user.to_owned()),
-            };
+        for user in members.filter_map(|event| event.pdu.state_key.as_deref()) {
+            self.member(snapshot, user);
+        }
+        for user in &state.members_changed {
+            self.member(snapshot, user.as_str());
+        }
+    }
+
+    /// Both lists.
+    pub(super) fn into_changes(self) -> KeyChanges {
+        KeyChanges {
+            changed: self.changed,
+            left: self.gone,
         }
     }
 
@@ -84,12 +94,6 @@ impl DeviceLists {
         out.open().key("changed").value(&self.changed);
         out.key("left").value(&self.gone).close();
     }
-}
-
-fn is_encrypted(snapshot: &Snapshot) -> bool {
-    snapshot
-        .state_id(&StateEventType::RoomEncryption, "")
-        .is_some()
 }
 
 impl Sync {

@@ -79,13 +79,15 @@ impl Sync {
         };
         let standing = self.context.rooms.standing(&row.room_id, user).await?;
         let query = TimelineQuery {
+            reader: user,
             room: &row.room_id,
             interval: Interval {
                 after: window.after,
                 upto: left_at.min(window.upto),
             },
             section: &window.request.filter.timeline,
-            visible_to: Some((&**user, &standing)),
+            ignored: &window.ignored,
+            visible_to: Some(&standing),
             order_min: snapshot.order_min,
         };
         Ok((self.timeline(&query).await?, window.after))
@@ -114,14 +116,22 @@ impl Sync {
         .await
     }
 
-    /// Writes a room that the user is invited to or knocks on, as a value.
+    /// Writes a room that the user is invited to or knocks on, as a value; answers whether it is to be told.
     pub(super) async fn write_stripped(
         &self,
         out: &mut JsonWriter,
         window: &Window<'_>,
         row: &MembershipRow,
         key: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        let change = self.context.store.event(&row.event_id).await?;
+        // "Homeservers must not send room invites from ignored users to clients."
+        if change
+            .as_ref()
+            .is_some_and(|change| window.ignored.contains(&change.pdu.sender))
+        {
+            return Ok(false);
+        }
         out.open().key(key).open().key("events").open_list();
         let mut told_member = false;
         if let Some(stripped) = &row.stripped_state {
@@ -133,11 +143,11 @@ impl Sync {
         } else {
             self.write_stripped_state(out, window, &row.room_id).await?;
         }
-        if !told_member && let Some(event) = self.context.store.event(&row.event_id).await? {
-            projection::write_stripped_event(out.element(), &event, window.now_ms);
+        if !told_member && let Some(event) = &change {
+            projection::write_stripped_event(out.element(), event, window.now_ms);
         }
         out.close_list().close().close();
-        Ok(())
+        Ok(true)
     }
 
     async fn write_stripped_state(

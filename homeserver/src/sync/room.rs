@@ -62,9 +62,10 @@ impl Sync {
                 Some(_) => lists.members(&snapshot, &timeline, &state),
             }
         }
-        let receipts = self
+        let mut receipts = self
             .receipts(window, &row.room_id, &timeline, known_upto)
             .await?;
+        receipts.retain(|receipt| !window.ignores(&receipt.user));
         let typing = self.typing(window, &row.room_id);
         let data = self.room_account_data(window, &row.room_id).await?;
         let read = receipts
@@ -73,6 +74,7 @@ impl Sync {
         let told = full
             || read
             || !timeline.events.is_empty()
+            || !timeline.expired.is_empty()
             || timeline.limited
             || !state.events.is_empty()
             || !data.is_empty();
@@ -149,13 +151,15 @@ impl Sync {
             return Ok(Timeline::default());
         }
         self.timeline(&TimelineQuery {
+            reader: user,
             room: &snapshot.room_id,
             interval: Interval {
                 after: known_upto,
                 upto: window.upto,
             },
             section,
-            visible_to: standing.as_ref().map(|standing| (&**user, standing)),
+            ignored: &window.ignored,
+            visible_to: standing.as_ref(),
             order_min: snapshot.order_min,
         })
         .await
@@ -214,7 +218,8 @@ impl Sync {
 
     /// Who types, if that changed since the client's token.
     fn typing(&self, window: &Window<'_>, room: &RoomId) -> Option<Vec<OwnedUserId>> {
-        let users = self.context.typing.since(room, window.typing_known())?;
+        let mut users = self.context.typing.since(room, window.typing_known())?;
+        users.retain(|user| !window.ignored.contains(user));
         // Nobody has ever been told that somebody types.
         (window.after.is_some() || !users.is_empty()).then_some(users)
     }
@@ -244,10 +249,18 @@ impl Sync {
             }
             out.close_list().close();
         }
-        let extras = self.context.rooms.extras(reader, &timeline.events).await?;
+        let rooms = &self.context.rooms;
+        let mut extras = rooms.extras(reader, &timeline.events).await?;
+        let (user, view) = (&request.user_id, view_of(window));
+        rooms
+            .add_bundles(user, view, &timeline.events, &mut extras)
+            .await?;
         out.key("timeline").open().key("events").open_list();
         for (event, extras) in timeline.events.iter().zip(&extras) {
             write_event(out.element(), window, event, extras);
+        }
+        for event in &timeline.expired {
+            write_expiry(out.element(), window, event);
         }
         out.close_list().key("limited").boolean(timeline.limited);
         if let Some(token) = timeline.prev_batch {
@@ -266,13 +279,28 @@ fn membership(event: &Event) -> Membership {
     passeur_protocol::visibility::membership_of(Some(&event.pdu))
 }
 
+fn view_of(window: &Window<'_>) -> View {
+    View {
+        now_ms: window.now_ms,
+        with_room: false,
+    }
+}
+
+/// Tells clients that know nothing of expiry to drop an event.
+fn write_expiry(out: &mut JsonWriter, window: &Window<'_>, event: &Event) {
+    let deadline = event.deadline.unwrap_or(window.now_ms);
+    let Some(fields) = &window.request.filter.fields else {
+        return projection::write_expiry_redaction(out, event, deadline);
+    };
+    let mut redaction = JsonWriter::with_capacity(512);
+    projection::write_expiry_redaction(&mut redaction, event, deadline);
+    out.raw(&fields.apply(&redaction.into_bytes()));
+}
+
 /// Writes an event as the filter wants it.
 fn write_event(out: &mut JsonWriter, window: &Window<'_>, event: &Arc<Event>, extras: &Extras) {
     let filter = &window.request.filter;
-    let view = View {
-        now_ms: window.now_ms,
-        with_room: false,
-    };
+    let view = view_of(window);
     if filter.federation_format {
         out.raw(&projection::federation_event(event, window.now_ms));
         return;

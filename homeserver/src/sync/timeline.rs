@@ -6,9 +6,9 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync> (`timeline`)
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use ruma::{EventId, OwnedEventId, RoomId, UserId};
+use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, UserId, events::TimelineEventType};
 
 use super::{Sync, filter::RoomSection, notify::RoomLogRow, token::RoomToken};
 use crate::{
@@ -55,6 +55,8 @@ impl Rows {
 pub(super) struct Timeline {
     /// The events to tell, oldest first.
     pub(super) events: Vec<Arc<Event>>,
+    /// Events told before, whose content has expired since.
+    pub(super) expired: Vec<Arc<Event>>,
     /// Whether the interval has more events than are told.
     pub(super) limited: bool,
     /// Where the timeline goes on backwards.
@@ -79,14 +81,26 @@ impl Timeline {
 /// What of a timeline is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TimelineQuery<'a> {
+    /// By whom.
+    pub(super) reader: &'a UserId,
     pub(super) room: &'a RoomId,
     pub(super) interval: Interval,
     /// What passes.
     pub(super) section: &'a RoomSection,
+    /// Whose messages do not.
+    pub(super) ignored: &'a HashSet<OwnedUserId>,
     /// Whose history visibility decides, unless the user was there all along.
-    pub(super) visible_to: Option<(&'a UserId, &'a Standing)>,
+    pub(super) visible_to: Option<&'a Standing>,
     /// The room order of the room's oldest event.
     pub(super) order_min: i64,
+}
+
+impl TimelineQuery<'_> {
+    /// Whether an event is held back for its sender. "Homeservers must still send state events sent
+    /// by ignored users to clients."
+    fn is_ignored(&self, event: &Event) -> bool {
+        !event.pdu.is_state() && self.ignored.contains(&event.pdu.sender)
+    }
 }
 
 impl Sync {
@@ -148,17 +162,17 @@ impl Sync {
         let (all, passing) = loop {
             let all = self.context.store.events(&rows.event_ids()).await?;
             let visible = match query.visible_to {
-                Some((user, standing)) => {
+                Some(standing) => {
                     self.context
                         .rooms
-                        .visible_to(user, standing, all.clone())
+                        .visible_to(query.reader, standing, all.clone())
                         .await?
                 }
                 None => all.clone(),
             };
             let passing: Vec<Arc<Event>> = visible
                 .into_iter()
-                .filter(|event| query.section.allows(event))
+                .filter(|event| query.section.allows(event) && !query.is_ignored(event))
                 .collect();
             if passing.len() > limit || rows.complete || scans == SCANS_MAX {
                 break (all, passing);
@@ -166,7 +180,39 @@ impl Sync {
             scans += 1;
             rows = self.extend(query, rows, limit).await?;
         };
-        Ok(timeline_of(query, rows, &all, passing))
+        let expired = self.expired(query, &rows).await?;
+        Ok(Timeline {
+            expired,
+            ..timeline_of(query, rows, &all, passing)
+        })
+    }
+
+    /// The events of which the client knows, and whose content was destroyed in the interval.
+    async fn expired(
+        &self,
+        query: &TimelineQuery<'_>,
+        rows: &Rows,
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let Some(after) = query.interval.after else {
+            return Ok(Vec::new());
+        };
+        let expired = rows.rows.iter().filter(|row| row.kind == LogKind::Expired);
+        let ids = expired.filter_map(|row| OwnedEventId::try_from(&*row.reference).ok());
+        let ids: Vec<OwnedEventId> = ids.collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut events = self.context.store.events(&ids).await?;
+        let redaction = TimelineEventType::RoomRedaction.to_string();
+        events.retain(|event| {
+            event.redacted_by.is_none()
+                && event.position.is_some_and(|position| position <= after)
+                && query.section.allows_type(&redaction, &event.pdu.sender)
+                && !query.ignored.contains(&event.pdu.sender)
+        });
+        let user = query.reader;
+        let standing = self.context.rooms.standing(query.room, user).await?;
+        self.context.rooms.visible_to(user, &standing, events).await
     }
 
     /// Reads further back.
@@ -223,8 +269,7 @@ fn timeline_of(
     let left_out = all
         .iter()
         .filter(|event| event.pdu.is_state() && !told(event.id()));
-    let is_member =
-        |event: &&Arc<Event>| event.pdu.kind == ruma::events::TimelineEventType::RoomMember;
+    let is_member = |event: &&Arc<Event>| event.pdu.kind == TimelineEventType::RoomMember;
     Timeline {
         state_left_out: left_out.cloned().collect(),
         members_changed: all.iter().any(|event| is_member(&event)),
@@ -232,6 +277,7 @@ fn timeline_of(
         prev_batch: prev_batch.map(RoomToken),
         limited,
         events,
+        expired: Vec::new(),
         rows,
     }
 }

@@ -125,6 +125,13 @@ impl Unread {
             .remove(key)
     }
 
+    /// Forgets what was counted in rooms: after events in them have expired.
+    pub(super) fn forget_rooms(&self, rooms: &std::collections::HashSet<&str>) {
+        self.reads.fetch_add(1, Ordering::AcqRel);
+        self.rooms
+            .retain(|(_, room), _| !rooms.contains(room.as_str()));
+    }
+
     /// Forgets a user's rooms: after a change of push rules.
     pub(super) fn forget(&self, user: &str) {
         self.reads.fetch_add(1, Ordering::AcqRel);
@@ -204,12 +211,13 @@ impl Sync {
             return Ok(());
         }
         let rules = self.context.store.push_rules(user).await?;
+        let ignored = self.context.store.ignored_users(user).await?;
         let room = RoomFacts::new(self, snapshot, user, &events).await?;
         let now_ms = self.context.rooms.showing_ms();
         for event in events.iter().rev() {
             let order = event.room_order.unwrap_or(i64::MIN);
             counted.order = counted.order.max(order);
-            if !projection::is_readable(event, now_ms) {
+            if !projection::is_readable(event, now_ms) || ignored.contains(&event.pdu.sender) {
                 continue;
             }
             let count = room.count(&rules, event, user);

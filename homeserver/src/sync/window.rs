@@ -6,7 +6,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Window<'a> {
     pub(super) memberships: Arc<UserRooms>,
     /// What the user's own log says.
     pub(super) own: OwnChanges,
+    /// Whose messages, invites, receipts and typing are held back.
+    pub(super) ignored: Arc<HashSet<OwnedUserId>>,
     /// For answers that tell everything: receipts by room.
     pub(super) receipts: HashMap<OwnedRoomId, Vec<Receipt>>,
 }
@@ -54,6 +56,11 @@ impl Window<'_> {
     /// Whether rooms are told whole, whatever the client has.
     pub(super) fn is_full(&self) -> bool {
         self.after.is_none() || self.request.full_state
+    }
+
+    /// Whether the user ignores somebody.
+    pub(super) fn ignores(&self, user: &str) -> bool {
+        !self.ignored.is_empty() && self.ignored.iter().any(|ignored| ignored == user)
     }
 
     /// The revision of typing that the client has.
@@ -119,6 +126,7 @@ impl Sync {
             typing,
             memberships: Arc::clone(&memberships),
             own,
+            ignored: self.context.store.ignored_users(&request.user_id).await?,
             receipts: HashMap::new(),
         };
         let sections = sections_of(&window, &memberships, &rooms);
@@ -291,8 +299,8 @@ impl Sync {
             let mut section = Section::begin(out, name);
             for (room, row) in rooms {
                 let mark = section.entry(out, room);
-                self.write_stripped(out, window, row, key).await?;
-                section.finish_entry(out, mark, true);
+                let written = self.write_stripped(out, window, row, key).await?;
+                section.finish_entry(out, mark, written);
             }
             told |= section.end(out);
         }

@@ -419,3 +419,40 @@ async fn a_server_that_cannot_be_reached_is_named() {
     let answer = expect_ok(server.post(&alice, "/keys/claim", body).await);
     assert!(answer["failures"]["nowhere.example"].is_object());
 }
+
+#[tokio::test]
+async fn key_changes_between_two_syncs_are_told() {
+    let server = Server::start().await;
+    let (alice, _) = with_keys(&server, "alice").await;
+    let (bob, signer) = with_keys(&server, "bob").await;
+    let (carol, _) = with_keys(&server, "carol").await;
+    let room = expect_ok(
+        server
+            .post(&alice, "/createRoom", json!({"preset": "public_chat"}))
+            .await,
+    );
+    let room = room["room_id"].as_str().unwrap().to_owned();
+    let since = |answer: Value| answer["next_batch"].as_str().unwrap().to_owned();
+    let start = since(expect_ok(server.get(&alice, "/sync?timeout=0").await));
+    for user in [&bob, &carol] {
+        let path = format!("/rooms/{room}/join");
+        expect_ok(server.post(user, &path, json!({})).await);
+    }
+    let joined = since(expect_ok(server.get(&alice, "/sync?timeout=0").await));
+    let keys = json!({"device_keys": device_keys(&bob, &signer)});
+    expect_ok(server.post(&bob, "/keys/upload", keys).await);
+    let path = format!("/rooms/{room}/leave");
+    expect_ok(server.post(&carol, &path, json!({})).await);
+    let end = since(expect_ok(server.get(&alice, "/sync?timeout=0").await));
+    let path = |from: &str, to: &str| format!("/keys/changes?from={from}&to={to}");
+    let told = expect_ok(server.get(&alice, &path(&joined, &end)).await);
+    assert_eq!(told, json!({"changed": [bob.id], "left": [carol.id]}));
+    let told = expect_ok(server.get(&alice, &path(&start, &end)).await);
+    assert_eq!(told, json!({"changed": [bob.id], "left": [carol.id]}));
+    let told = expect_ok(server.get(&alice, &path(&end, &end)).await);
+    assert_eq!(told, json!({"changed": [], "left": []}));
+    let answer = server.get(&alice, &path("x", &end)).await;
+    expect(&answer, 400, "M_INVALID_PARAM");
+    let answer = server.get(&alice, "/keys/changes").await;
+    expect(&answer, 400, "M_MISSING_PARAM");
+}

@@ -1,0 +1,82 @@
+//! Which events have children that are bundled with them, and which are known to have none.
+//!
+//! Invariant: an event counts as lonely only while no child of it was stored since that was found out; so an answer about new
+//! events, which is most answers, asks nothing of the database.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events>
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::sync::Cache;
+use ruma::{EventId, OwnedEventId};
+
+use super::{RelationRow, Store, StoreError};
+
+/// The ways of relating that are bundled with the parent.
+const BUNDLED_REL_TYPES: [&str; 3] = ["m.replace", "m.thread", "m.reference"];
+/// How many lonely events are remembered; each costs about 100 bytes.
+const LONELY_MAX: usize = 10_000;
+
+/// Events without children.
+#[derive(Debug)]
+pub(super) struct LonelyCache {
+    events: Cache<OwnedEventId, ()>,
+    /// Children stored since the start: what was read before one is not remembered after it.
+    changes: AtomicU64,
+}
+
+impl LonelyCache {
+    pub(super) fn new() -> Self {
+        Self {
+            events: Cache::new(LONELY_MAX),
+            changes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Store {
+    /// Notes events that were made here and stored just now: nothing can relate to them yet. Of other servers' events a child may
+    /// have come before its parent.
+    pub fn note_new<'a>(&self, events: impl Iterator<Item = &'a EventId>) {
+        for event in events {
+            self.lonely_cache.events.insert(event.to_owned(), ());
+        }
+    }
+
+    /// Notes events that something was stored for just now that relates to them; after [`Store::note_new`] for the same commit.
+    pub fn note_parents<'a>(&self, parents: impl Iterator<Item = &'a EventId>) {
+        for parent in parents {
+            self.lonely_cache.changes.fetch_add(1, Ordering::AcqRel);
+            self.lonely_cache.events.remove(parent);
+        }
+    }
+
+    /// The children that are bundled with any of `parents`.
+    ///
+    /// # Errors
+    /// As [`Store::children_of`].
+    pub async fn bundled_children_of(
+        &self,
+        parents: &[&EventId],
+    ) -> Result<Vec<RelationRow>, StoreError> {
+        let lonely = &self.lonely_cache;
+        let mark = lonely.changes.load(Ordering::Acquire);
+        let unknown = parents
+            .iter()
+            .copied()
+            .filter(|id| lonely.events.get(*id).is_none());
+        let unknown: Vec<&EventId> = unknown.collect();
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.children_of(&unknown, &BUNDLED_REL_TYPES).await?;
+        if lonely.changes.load(Ordering::Acquire) == mark {
+            for id in unknown {
+                if !found.iter().any(|row| row.parent == id) {
+                    lonely.events.insert(id.to_owned(), ());
+                }
+            }
+        }
+        Ok(found)
+    }
+}

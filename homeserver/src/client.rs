@@ -6,6 +6,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/>
 
 pub(crate) mod account;
+pub(crate) mod admin;
 pub(crate) mod alias;
 pub(crate) mod backup;
 pub(crate) mod config;
@@ -34,6 +35,7 @@ pub(crate) mod to_device;
 pub(crate) mod typing;
 pub(crate) mod user;
 pub(crate) mod user_directory;
+pub(crate) mod voip;
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,7 @@ mod secret;
 mod template;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod well_known;
 
 pub use self::{
@@ -50,7 +51,8 @@ pub use self::{
     rooms::RoomsConfig,
     secret::Secret,
     template::template,
-    well_known::WellKnownConfig,
+    turn::TurnConfig,
+    well_known::{SupportContact, WellKnownConfig},
 };
 
 /// Name of the file that holds the server's signing key, in the data folder.
@@ -92,6 +94,8 @@ pub struct Config {
     pub presence: PresenceConfig,
     /// When expired content is destroyed.
     pub expiry: ExpiryConfig,
+    /// The relay for calls.
+    pub turn: TurnConfig,
 }
 
 /// The file as written, before it is checked.
@@ -128,6 +132,8 @@ struct ConfigFile {
     presence: PresenceConfig,
     /// See [`Config::expiry`].
     expiry: ExpiryConfig,
+    /// See [`Config::turn`].
+    turn: TurnConfig,
 }
 
 impl Config {
@@ -180,6 +186,7 @@ impl Config {
             well_known: WellKnownConfig::default(),
             presence: PresenceConfig::default(),
             expiry: ExpiryConfig::default(),
+            turn: TurnConfig::default(),
         }
     }
 
@@ -244,6 +251,7 @@ impl Config {
             well_known: file.well_known,
             presence: file.presence,
             expiry: file.expiry,
+            turn: file.turn,
         })
     }
 }
@@ -295,6 +303,7 @@ impl ConfigFile {
         self.media.check(problems);
         self.well_known.check(problems);
         self.presence.check(problems);
+        self.turn.check(problems);
         let federated =
             |listener: &ListenerConfig| listener.resources.contains(&Resource::Federation);
         if self.federation.enabled && !self.listeners.iter().any(federated) {

@@ -5,5 +5,6 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#server-discovery>
 
 pub(crate) mod discover_homeserver;
+pub(crate) mod discover_support;
 pub(crate) mod get_capabilities;
 pub(crate) mod get_supported_versions;

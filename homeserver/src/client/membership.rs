@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 pub(crate) mod ban_user;
 pub(crate) mod forget_room;
 pub(crate) mod get_member_events;
+pub(crate) mod get_mutual_rooms;
 pub(crate) mod invite_user;
 pub(crate) mod join_room_by_id;
 pub(crate) mod join_room_by_id_or_alias;

@@ -26,6 +26,7 @@ mod keys;
 mod media;
 mod push_rules;
 mod sessions;
+mod small;
 mod sync;
 mod to_device;
 

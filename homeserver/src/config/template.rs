@@ -96,6 +96,15 @@ mode = "closed"
 # client_base_url = "https://matrix.@SERVER_NAME@"
 # Where other servers find federation, if not at server_name itself:
 # server = "matrix.@SERVER_NAME@:443"
+# Whom people may turn to:
+# support_page = "https://@SERVER_NAME@/help"
+# support_contacts = [{ role = "m.role.admin", email_address = "admin@@SERVER_NAME@" }]
+
+# The relay for calls, and the secret that it takes for time-limited credentials.
+[turn]
+# uris = ["turn:turn.@SERVER_NAME@:3478?transport=udp", "turns:turn.@SERVER_NAME@:5349"]
+# shared_secret = "as in the relay's configuration"
+# credentials_secs = 86400
 
 [expiry]
 # Expired content is destroyed this often, at most every 30 s.

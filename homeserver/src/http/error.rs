@@ -151,6 +151,10 @@ impl ApiError {
                 Self::bad_json("The body lacks something, or holds a value of a wrong type")
             }
             DeserializationError::Utf8(_) => Self::not_json("The request is not UTF-8"),
+            // The library has no kind of its own for it.
+            DeserializationError::Query(error) if error.to_string().contains("missing field") => {
+                Self::missing_param("A parameter of the query is missing")
+            }
             _ => Self::invalid_param("The path or the query holds an invalid value"),
         }
     }

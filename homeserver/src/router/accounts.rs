@@ -13,6 +13,9 @@ pub(super) fn routes() -> Router<App> {
         .merge(push())
         .merge(sessions())
         .merge(devices())
+        .merge(third_party_ids())
+        .merge(third_party_networks())
+        .merge(admin())
         .merge(discovery())
 }
 
@@ -80,10 +83,16 @@ fn discovery() -> Router<App> {
         .endpoint::<wire::discovery::discover_homeserver::Request, _, _>(
             discover_homeserver::discover_homeserver_route,
         )
+        .endpoint::<wire::discovery::discover_support::Request, _, _>(
+            discover_support::discover_support_route,
+        )
+        .endpoint::<wire::voip::get_turn_server_info::v3::Request, _, _>(
+            client::voip::get_turn_server_info::get_turn_server_info_route,
+        )
 }
 
 fn account_data() -> Router<App> {
-    use client::{config::*, filter::*, tag::*, thirdparty::*, user::*, user_directory::*};
+    use client::{config::*, filter::*, tag::*, user::*, user_directory::*};
     Router::new()
         .endpoint::<wire::config::get_global_account_data::v3::Request, _, _>(
             get_global_account_data::get_global_account_data_route,
@@ -109,9 +118,6 @@ fn account_data() -> Router<App> {
         )
         .endpoint::<wire::user_directory::search_users::v3::Request, _, _>(
             search_users::search_users_route,
-        )
-        .endpoint::<wire::thirdparty::get_protocols::v3::Request, _, _>(
-            get_protocols::get_protocols_route,
         )
 }
 
@@ -158,4 +164,69 @@ fn push() -> Router<App> {
         )
         .endpoint::<wire::push::get_pushers::v3::Request, _, _>(get_pushers::get_pushers_route)
         .endpoint::<wire::push::set_pusher::v3::Request, _, _>(set_pusher::set_pusher_route)
+}
+
+fn third_party_ids() -> Router<App> {
+    use client::account::*;
+    use wire::account as wire;
+    Router::new()
+        .endpoint::<wire::request_registration_token_via_email::v3::Request, _, _>(
+            request_registration_token_via_email::request_registration_token_via_email_route,
+        )
+        .endpoint::<wire::request_registration_token_via_msisdn::v3::Request, _, _>(
+            request_registration_token_via_msisdn::request_registration_token_via_msisdn_route,
+        )
+        .endpoint::<wire::request_password_change_token_via_email::v3::Request, _, _>(
+            request_password_change_token_via_email::request_password_change_token_via_email_route,
+        )
+        .endpoint::<wire::request_password_change_token_via_msisdn::v3::Request, _, _>(
+            request_password_change_token_via_msisdn::request_password_change_token_via_msisdn_route,
+        )
+        .endpoint::<wire::request_3pid_management_token_via_email::v3::Request, _, _>(
+            request_3pid_management_token_via_email::request_3pid_management_token_via_email_route,
+        )
+        .endpoint::<wire::request_3pid_management_token_via_msisdn::v3::Request, _, _>(
+            request_3pid_management_token_via_msisdn::request_3pid_management_token_via_msisdn_route,
+        )
+        .endpoint::<wire::add_3pid::v3::Request, _, _>(
+            add_3pid::add_3pid_route,
+        )
+        .endpoint::<wire::bind_3pid::v3::Request, _, _>(
+            bind_3pid::bind_3pid_route,
+        )
+        .endpoint::<wire::delete_3pid::v3::Request, _, _>(
+            delete_3pid::delete_3pid_route,
+        )
+        .endpoint::<wire::unbind_3pid::v3::Request, _, _>(
+            unbind_3pid::unbind_3pid_route,
+        )
+}
+
+fn third_party_networks() -> Router<App> {
+    use client::thirdparty::*;
+    use wire::thirdparty as wire;
+    Router::new()
+        .endpoint::<wire::get_protocols::v3::Request, _, _>(get_protocols::get_protocols_route)
+        .endpoint::<wire::get_protocol::v3::Request, _, _>(get_protocol::get_protocol_route)
+        .endpoint::<wire::get_location_for_protocol::v3::Request, _, _>(
+            get_location_for_protocol::get_location_for_protocol_route,
+        )
+        .endpoint::<wire::get_user_for_protocol::v3::Request, _, _>(
+            get_user_for_protocol::get_user_for_protocol_route,
+        )
+        .endpoint::<wire::get_location_for_room_alias::v3::Request, _, _>(
+            get_location_for_room_alias::get_location_for_room_alias_route,
+        )
+        .endpoint::<wire::get_user_for_user_id::v3::Request, _, _>(
+            get_user_for_user_id::get_user_for_user_id_route,
+        )
+}
+
+fn admin() -> Router<App> {
+    use client::admin::*;
+    use wire::admin as wire;
+    Router::new()
+        .endpoint::<wire::get_user_info::v3::Request, _, _>(get_user_info::get_user_info_route)
+        .endpoint::<wire::is_user_locked::v1::Request, _, _>(is_user_locked::is_user_locked_route)
+        .endpoint::<wire::lock_user::v1::Request, _, _>(lock_user::lock_user_route)
 }

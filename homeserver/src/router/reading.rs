@@ -3,7 +3,7 @@
 use axum::{Router, routing::get};
 use ruma::api::client::{
     context::get_context,
-    membership::{get_member_events, joined_members, joined_rooms},
+    membership::{get_member_events, get_mutual_rooms, joined_members, joined_rooms},
     message::get_message_events,
     read_marker::set_read_marker,
     receipt::create_receipt,
@@ -21,8 +21,8 @@ use crate::{
     client::{
         context::get_context::get_context_route,
         membership::{
-            get_member_events::get_member_events_route, joined_members::joined_members_route,
-            joined_rooms::joined_rooms_route,
+            get_member_events::get_member_events_route, get_mutual_rooms::get_mutual_rooms_route,
+            joined_members::joined_members_route, joined_rooms::joined_rooms_route,
         },
         message::get_message_events::get_message_events_route,
         read_marker::set_read_marker::set_read_marker_route,
@@ -64,6 +64,7 @@ pub(super) fn routes() -> Router<App> {
         )
         .endpoint::<get_member_events::v3::Request, _, _>(get_member_events_route)
         .endpoint::<joined_members::v3::Request, _, _>(joined_members_route)
+        .endpoint::<get_mutual_rooms::v1::Request, _, _>(get_mutual_rooms_route)
         .endpoint::<joined_rooms::v3::Request, _, _>(joined_rooms_route)
         .endpoint::<create_receipt::v3::Request, _, _>(create_receipt_route)
         .endpoint::<set_read_marker::v3::Request, _, _>(set_read_marker_route)

@@ -37,6 +37,7 @@ mod media;
 mod new_room;
 mod session;
 mod stream;
+mod timekeeper;
 
 pub use builder::ClientBuilder;
 pub use error::ClientError;
@@ -48,6 +49,7 @@ pub use new_room::NewRoom;
 pub(crate) use session::Session;
 pub(crate) use stream::within;
 pub use stream::{Blocked, Ended, Notification, SendUpdate, Stream};
+pub(crate) use timekeeper::Timekeeper;
 
 /// Prefix of names in the store that belong to programs.
 const APP_VALUES: &str = "app.";
@@ -87,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) http: HttpClient,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: Timekeeper,
     pub(crate) rng: Arc<dyn Rng>,
     session: RwLock<Option<Session>>,
     /// Held while tokens are renewed.
@@ -111,10 +114,34 @@ impl Client {
         ClientBuilder::default()
     }
 
-    /// The time by this client's clock, in milliseconds since the Unix epoch.
+    /// The time by this client's clock, in milliseconds since the Unix epoch. A clock that has jumped far ahead is followed only
+    /// when a server's timestamps agree with it; see [`Notification::ClockJumped`].
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.inner.clock.now_ms()
+        let reading = self.inner.time.read();
+        if reading.jumped {
+            tracing::warn!(
+                "the clock has jumped ahead: nothing is destroyed until that is confirmed"
+            );
+            self.notify(Notification::ClockJumped);
+        }
+        reading.believed_ms
+    }
+
+    /// Whether syncs and messages go over a WebSocket at present.
+    #[must_use]
+    pub fn uses_socket(&self) -> bool {
+        self.inner.socket.get().is_some()
+    }
+
+    /// Closes the store, so that another client can open it at once. Stop the sync first; nothing that needs the store works
+    /// afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Store`] if the store cannot be closed in good order; what was committed is safe in any case.
+    pub async fn close(&self) -> Result<(), ClientError> {
+        Ok(self.inner.store.close().await?)
     }
 
     /// The user, if logged in.
@@ -234,6 +261,16 @@ impl Client {
     #[must_use]
     pub fn room_changes(&self) -> watch::Receiver<u64> {
         self.inner.rooms_changed.subscribe()
+    }
+
+    /// Events as they may be shown: what has expired by the wall clock is hidden, even if that clock is not believed enough to destroy
+    /// its key.
+    pub(crate) fn shown(&self, mut events: Vec<Event>) -> Vec<Event> {
+        let wall_ms = self.inner.time.wall_ms();
+        for event in &mut events {
+            event.hide_if_expired(wall_ms);
+        }
+        events
     }
 
     pub(crate) fn tell(&self, event: Event) {

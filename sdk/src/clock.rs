@@ -1,23 +1,37 @@
 //! Time and randomness as parameters.
 //!
 //! Invariant: nothing else in this crate asks the operating system for the time or for random
-//! bytes that decide behaviour; whoever needs them is handed a [`Clock`] or a [`Rng`].
+//! bytes that decide behaviour, and nothing else sleeps; whoever needs them is handed a [`Clock`] or a [`Rng`].
 
 use std::{
     fmt,
+    future::Future,
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::UNIX_EPOCH,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use ruma::{MilliSecondsSinceUnixEpoch, UInt};
 
-/// Tells the wall-clock time.
+/// A pause, as [`Clock::sleep`] gives it.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Tells the time, and lets it pass.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// Milliseconds since the Unix epoch, by the wall clock.
+    /// Milliseconds since the Unix epoch, by the wall clock, which people and servers can set.
     fn now_ms(&self) -> u64;
+
+    /// Milliseconds since some moment in the past, by a clock that nobody can set. It may stand still while the machine is
+    /// suspended.
+    fn monotonic_ms(&self) -> u64;
+
+    /// Ends after `pause`.
+    fn sleep(&self, pause: Duration) -> Sleep {
+        Box::pin(tokio::time::sleep(pause))
+    }
 
     /// The same instant as the specification's type.
     fn now(&self) -> MilliSecondsSinceUnixEpoch {
@@ -41,33 +55,56 @@ impl Clock for SystemClock {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             })
     }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that asks the system for the time"
+    )]
+    fn monotonic_ms(&self) -> u64 {
+        static START: OnceLock<std::time::Instant> = OnceLock::new();
+        let start = START.get_or_init(std::time::Instant::now);
+        u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
-/// A clock that moves only when it is told to; clones share one time.
+/// A clock that moves only when it is told to; clones share one time. Pauses take their real time.
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock(Arc<ManualTime>);
+
+#[derive(Debug, Default)]
+struct ManualTime {
+    wall_ms: AtomicU64,
+    monotonic_ms: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that stands at `now_ms` milliseconds since the Unix epoch.
     #[must_use]
     pub fn at(now_ms: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(now_ms)))
+        let clock = Self::default();
+        clock.set(now_ms);
+        clock
     }
 
-    /// Moves the clock on by `ms` milliseconds.
+    /// Lets `ms` milliseconds pass.
     pub fn advance(&self, ms: u64) {
-        self.0.fetch_add(ms, Ordering::SeqCst);
+        self.0.wall_ms.fetch_add(ms, Ordering::SeqCst);
+        self.0.monotonic_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// Sets the clock, also backwards.
+    /// Sets the wall clock, forwards or backwards, while no time passes.
     pub fn set(&self, now_ms: u64) {
-        self.0.store(now_ms, Ordering::SeqCst);
+        self.0.wall_ms.store(now_ms, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.0.wall_ms.load(Ordering::SeqCst)
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.0.monotonic_ms.load(Ordering::SeqCst)
     }
 }
 

@@ -39,6 +39,11 @@ mod send_queue;
 pub mod store;
 mod sync_loop;
 
+/// The README's examples, which are tried with this crate's.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub use client::{
     Blocked, Client, ClientBuilder, ClientError, Encrypted, Ended, Event, EventContent,
     MEDIA_BYTES_MAX, NewRoom, Notification, Protection, SendUpdate, Stream,

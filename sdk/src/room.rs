@@ -419,7 +419,7 @@ impl Room {
             Ok::<_, CryptoError>((Batch::from(changes), events))
         });
         Ok(Page {
-            events: revealed.await??,
+            events: self.client.shown(revealed.await??),
             end: answer.end,
         })
     }

@@ -158,6 +158,10 @@ pub trait Store: Send + Sync {
     /// Removes the traces of deleted rows from the files. Call it after a sweep that destroyed something.
     fn scrub(&self) -> StoreFuture<'_, ()>;
 
+    /// Closes the files and lets others open them. The store answers [`StoreError::Closed`] from then on. A store that is only dropped
+    /// closes a moment later, when nobody can wait for it.
+    fn close(&self) -> StoreFuture<'_, ()>;
+
     /// Destroys everything, the key first. The store answers [`StoreError::Wiped`] from then on.
     fn wipe(&self) -> StoreFuture<'_, ()>;
 }
@@ -186,6 +190,9 @@ pub enum StoreError {
     /// Another process has the store open.
     #[error("another process has the store open")]
     Locked,
+    /// The store has been closed.
+    #[error("the store has been closed")]
+    Closed,
     /// The store has been wiped.
     #[error("the store has been wiped")]
     Wiped,

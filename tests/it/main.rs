@@ -13,4 +13,5 @@ mod client;
 mod crash;
 mod federation;
 mod peers;
+mod sdk;
 mod tidy;

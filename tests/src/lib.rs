@@ -9,6 +9,7 @@
     reason = "a helper of a test fails the test by panicking"
 )]
 
+pub mod alert_bot;
 pub mod ca;
 pub mod nio;
 pub mod sdk;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use passeur_sdk::{Client, Room, SyncHandle, base::Membership};
+use passeur_sdk::{Client, ClientBuilder, Room, SyncHandle, base::Membership};
 use ruma::RoomId;
 
 use crate::{
@@ -21,7 +21,12 @@ impl SdkUser {
     /// Logs a registered user in with a new device and starts to sync. `root` is the certificate that the server's is
     /// signed by.
     pub async fn login(server: &impl Homeserver, user_id: &str, root: &Path) -> Self {
-        let client = client(server, root).await;
+        let client = builder(server, root).build().await.expect("a client");
+        Self::login_with(client, user_id).await
+    }
+
+    /// The same on a client that is configured otherwise.
+    pub async fn login_with(client: Client, user_id: &str) -> Self {
         client
             .login_password(user_id, PASSWORD)
             .await
@@ -55,14 +60,13 @@ impl SdkUser {
     }
 }
 
-/// A client that nobody is logged in with.
-async fn client(server: &impl Homeserver, root: &Path) -> Client {
+/// The configuration of a client for a server whose certificate is signed by `root`.
+pub fn builder(server: &impl Homeserver, root: &Path) -> ClientBuilder {
     net::install_tls_provider();
-    let builder = Client::builder()
+    Client::builder()
         .homeserver(&server.client_url())
         .root_certificates_file(root)
         .expect("a root certificate")
         .only_given_roots()
-        .device_name("Passeur's SDK");
-    builder.build().await.expect("a client")
+        .device_name("Passeur's SDK")
 }

@@ -45,6 +45,8 @@ pub enum Database {
 pub struct Setup {
     /// Where it stores.
     pub database: Database,
+    /// Whether it serves clients by plain HTTP too, on a second port of loopback, where no WebSocket is given.
+    pub plain: bool,
     /// What its configuration ends in, beside what every test needs.
     pub more: String,
 }
@@ -53,6 +55,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             database: Database::Sqlite,
+            plain: false,
             more: String::new(),
         }
     }
@@ -63,6 +66,7 @@ pub struct TestServer {
     process: Option<Process>,
     folder: TempDir,
     server_name: String,
+    plain_url: Option<String>,
     http: reqwest::Client,
 }
 
@@ -110,19 +114,25 @@ impl TestServer {
             Database::Sqlite => "sqlite:passeur.db".to_owned(),
             Database::Postgres => postgres::new_database(),
         };
+        let plain_port = setup.plain.then(|| net::free_port("127.0.0.1"));
+        let more = match plain_port {
+            Some(port) => format!("{}{}", plain_listener(port), setup.more),
+            None => setup.more.clone(),
+        };
         let config = configuration(
             &server_name,
             port,
             &url,
             &ca.issue("127.0.0.1"),
             &ca.file(),
-            &setup.more,
+            &more,
         );
         fs::write(data.join("passeur.toml"), config).expect("the configuration");
         let mut server = Self {
             process: None,
             folder,
             server_name,
+            plain_url: plain_port.map(|port| format!("http://127.0.0.1:{port}")),
             http: ca.http(),
         };
         server.restart();
@@ -189,6 +199,11 @@ impl TestServer {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// The base URL of its plain listener, where there is one.
+    pub fn plain_url(&self) -> Option<&str> {
+        self.plain_url.as_deref()
+    }
+
     /// The folder of the server's keys, media and SQLite database.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
@@ -247,6 +262,17 @@ fn passeur() -> Command {
         command.env_remove(name);
     }
     command
+}
+
+fn plain_listener(port: u16) -> String {
+    format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1"
+port = {port}
+resources = ["client", "media"]
+"#
+    )
 }
 
 /// The whole configuration file.

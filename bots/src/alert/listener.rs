@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use passeur_sdk::clock::Clock;
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
@@ -71,7 +72,8 @@ impl Listener {
         ))
     }
 
-    /// Starts to listen with TLS, certificate chain and key given as PEM files.
+    /// Starts to listen with TLS, certificate chain and key given as PEM files; `clock` lets the pauses pass that it makes when the
+    /// system refuses to accept.
     ///
     /// # Errors
     ///
@@ -80,6 +82,7 @@ impl Listener {
         address: SocketAddr,
         certificate_file: &Path,
         key_file: &Path,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, ListenError> {
         let acceptor = TlsAcceptor::from(Arc::new(server_config(certificate_file, key_file)?));
         let listener = TcpListener::bind(address)
@@ -87,7 +90,7 @@ impl Listener {
             .map_err(ListenError::Bind)?;
         let local = listener.local_addr().map_err(ListenError::Bind)?;
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(shake_hands(listener, acceptor, sender));
+        tokio::spawn(shake_hands(listener, acceptor, sender, clock));
         Ok(Self::Tls(receiver, local))
     }
 
@@ -125,6 +128,7 @@ async fn shake_hands(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     ready: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+    clock: Arc<dyn Clock>,
 ) {
     let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
@@ -136,7 +140,7 @@ async fn shake_hands(
             () = ready.closed() => return,
         };
         let Ok((stream, peer)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+            clock.sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let (acceptor, ready) = (acceptor.clone(), ready.clone());

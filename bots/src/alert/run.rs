@@ -13,6 +13,7 @@ use std::{
 use passeur_sdk::{
     Client, ClientError, Room,
     bot::{Bot, Outbox, State},
+    clock::{Clock, SystemClock},
     http::HttpSetupError,
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -66,6 +67,7 @@ pub enum RunError {
 pub struct Running {
     /// Where the webhook listens; with the port that the system chose where the configured one was 0.
     pub address: SocketAddr,
+    client: Client,
     forwarder: Forwarder,
     stop: watch::Sender<bool>,
     bot: JoinHandle<Result<(), ClientError>>,
@@ -92,6 +94,9 @@ impl Running {
         self.stop.send_replace(true);
         let _ = tokio::time::timeout(REQUESTS_PATIENCE, self.server).await;
         let _ = tokio::time::timeout(BOT_PATIENCE, self.bot).await;
+        if let Err(error) = self.client.close().await {
+            tracing::warn!(%error, "the store was not closed in good order");
+        }
     }
 }
 
@@ -118,13 +123,16 @@ pub fn read_secret(path: &Path) -> Result<String, RunError> {
 ///
 /// [`RunError`]; a homeserver that cannot be reached is waited for.
 pub async fn start(config: Config) -> Result<Running, RunError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let token = read_secret(&config.webhook.token_file)?;
-    let client = connect(&config).await?;
+    let client = connect(&config, clock.clone()).await?;
     let room = client.room(&config.room.id);
     let outbox = Arc::new(Outbox::open(room.clone(), "alert").await?);
     let forwarder = Forwarder::new(room.clone(), outbox.clone(), config.expiry.clone());
     let listener = match &config.webhook.tls {
-        Some((certificate, key)) => Listener::tls(config.webhook.listen, certificate, key).await?,
+        Some((certificate, key)) => {
+            Listener::tls(config.webhook.listen, certificate, key, clock.clone()).await?
+        }
         None => Listener::plain(config.webhook.listen).await?,
     };
     let address = listener.address().map_err(ListenError::Bind)?;
@@ -138,10 +146,11 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         // It ends only when told; its error type says that nothing can go wrong.
         let _ = serve.await;
     });
-    let bot = tokio::spawn(obey(client, config, room, outbox, stopped));
+    let bot = tokio::spawn(obey(client.clone(), config, room, outbox, stopped, clock));
     tracing::info!("listening for notifications");
     Ok(Running {
         address,
+        client,
         forwarder,
         stop,
         bot,
@@ -155,7 +164,7 @@ async fn told(mut stopped: watch::Receiver<bool>) {
 }
 
 /// A client for the configured homeserver and store; nothing is sent yet.
-async fn build(config: &Config) -> Result<Client, RunError> {
+async fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Client, RunError> {
     let HomeserverConfig {
         url,
         extra_ca_files,
@@ -164,7 +173,10 @@ async fn build(config: &Config) -> Result<Client, RunError> {
         ..
     } = &config.homeserver;
     let passphrase = read_secret(&config.store.passphrase_file)?;
-    let mut builder = Client::builder().homeserver(url).device_name(device_name);
+    let mut builder = Client::builder()
+        .homeserver(url)
+        .device_name(device_name)
+        .clock(clock);
     for file in extra_ca_files {
         builder = builder.root_certificates_file(file)?;
     }
@@ -178,8 +190,8 @@ async fn build(config: &Config) -> Result<Client, RunError> {
 }
 
 /// Logged in, from the store or, at the first start, by the password.
-async fn connect(config: &Config) -> Result<Client, RunError> {
-    let client = build(config).await?;
+async fn connect(config: &Config, clock: Arc<dyn Clock>) -> Result<Client, RunError> {
+    let client = build(config, clock.clone()).await?;
     if client.restore().await? {
         return Ok(client);
     }
@@ -188,7 +200,7 @@ async fn connect(config: &Config) -> Result<Client, RunError> {
             Err(RunError::Client(ClientError::Http(error))) if error.is_transient() => {
                 tracing::warn!(%error, "logging in will be tried again");
                 let pause = error.retry_after().unwrap_or_default().max(LOGIN_PAUSE);
-                tokio::time::sleep(pause).await;
+                clock.sleep(pause).await;
             }
             outcome => return outcome.map(|()| client),
         }
@@ -209,6 +221,7 @@ async fn obey(
     room: Room,
     outbox: Arc<Outbox>,
     stopped: watch::Receiver<bool>,
+    clock: Arc<dyn Clock>,
 ) -> Result<(), ClientError> {
     let watcher = tokio::spawn(report_readiness(room.clone()));
     loop {
@@ -226,7 +239,7 @@ async fn obey(
                 Ok(()) => {}
                 Err(error) => {
                     tracing::warn!(%error, "logging in will be tried again");
-                    tokio::time::sleep(LOGIN_PAUSE).await;
+                    clock.sleep(LOGIN_PAUSE).await;
                 }
             },
             ended => {

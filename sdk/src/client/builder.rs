@@ -12,7 +12,7 @@ use std::{
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::sync::{broadcast, watch};
 
-use super::{Client, ClientError, Config, Inner, stream::STREAM_ITEMS_MAX};
+use super::{Client, ClientError, Config, Inner, Timekeeper, stream::STREAM_ITEMS_MAX};
 use crate::{
     clock::{Clock, Rng, SystemClock, SystemRng},
     crypto::{MemberPolicy, SharingPolicy},
@@ -197,6 +197,7 @@ impl ClientBuilder {
                 config: self.config,
                 http,
                 store,
+                time: Timekeeper::new(self.clock.clone()),
                 clock: self.clock,
                 rng: self.rng,
                 session: Default::default(),

@@ -136,6 +136,16 @@ impl Event {
             .flatten()
     }
 
+    /// Takes the content away if its time is over.
+    pub(crate) fn hide_if_expired(&mut self, now_ms: u64) {
+        let expired = matches!(&self.protection, Protection::Encrypted(encrypted)
+            if encrypted.expiry.is_some_and(|expiry| expiry.deadline_ms <= now_ms));
+        if expired {
+            self.protection = Protection::Undecryptable(Undecryptable::Expired);
+            self.content = EventContent::new(JsonObject::new());
+        }
+    }
+
     /// Whether it was encrypted by a device that may be taken for the sender's.
     #[must_use]
     pub const fn is_authentic(&self) -> bool {

@@ -26,6 +26,9 @@ pub enum Notification {
     ToDevice(ToDeviceEvent),
     /// Somebody types or has read; the event as it came.
     Ephemeral(OwnedRoomId, Box<serde_json::value::RawValue>),
+    /// The wall clock has jumped ahead by more than ten minutes. What has expired by it is hidden, but no key is destroyed until a
+    /// server's timestamps agree with it, or a day has passed. Somebody should look at the clock.
+    ClockJumped,
     /// The session is over.
     SessionEnded(Ended),
     /// A sync was completed: the program is as up to date as its server.

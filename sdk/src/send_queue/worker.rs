@@ -229,13 +229,14 @@ async fn work(client: Weak<Inner>, room_id: OwnedRoomId, wake: Arc<Notify>) {
         let Some(inner) = client.upgrade() else {
             return;
         };
+        let clock = inner.clock.clone();
         let next = Client { inner }.work_once(&room_id, attempt).await;
         match next {
             Next::Again => attempt = 0,
             Next::Done => return,
             Next::Wait(pause) => {
                 attempt += 1;
-                tokio::time::sleep(pause).await;
+                clock.sleep(pause).await;
             }
             Next::Sleep(pause) => {
                 attempt += 1;

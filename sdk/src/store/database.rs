@@ -42,10 +42,26 @@ pub use self::key_file::StoreKey;
 /// A store in an encrypted SQLite file.
 pub struct DatabaseStore {
     path: PathBuf,
-    open: Mutex<Option<Open>>,
+    state: Mutex<State>,
 }
 
-/// What an open store holds; dropped by a wipe.
+/// Whether the files are open.
+enum State {
+    Open(Box<Open>),
+    Closed,
+    Wiped,
+}
+
+impl State {
+    fn open_mut(&mut self) -> Option<&mut Open> {
+        match self {
+            Self::Open(open) => Some(open),
+            Self::Closed | Self::Wiped => None,
+        }
+    }
+}
+
+/// What an open store holds.
 struct Open {
     connection: DatabaseConnection,
     cipher: StoreCipher,
@@ -93,7 +109,7 @@ impl DatabaseStore {
         };
         let store = Self {
             path: path.to_owned(),
-            open: Mutex::new(Some(open)),
+            state: Mutex::new(State::Open(Box::new(open))),
         };
         // Reading the account shows at once whether the key and the file belong together.
         store.account().await?;
@@ -117,17 +133,35 @@ impl DatabaseStore {
 
     /// The open store, for one step: there is one connection, so steps wait for each other here rather than in the pool.
     async fn opened(&self) -> Result<MappedMutexGuard<'_, Open>, StoreError> {
-        MutexGuard::try_map(self.open.lock().await, Option::as_mut).map_err(|_| StoreError::Wiped)
+        MutexGuard::try_map(self.state.lock().await, State::open_mut).map_err(|state| {
+            if matches!(*state, State::Closed) {
+                StoreError::Closed
+            } else {
+                StoreError::Wiped
+            }
+        })
+    }
+
+    async fn close_files(&self) -> Result<(), StoreError> {
+        let mut state = self.state.lock().await;
+        if !matches!(*state, State::Open(_)) {
+            return Ok(());
+        }
+        if let State::Open(open) = std::mem::replace(&mut *state, State::Closed) {
+            // The lock is let go of only after the database has written its last byte.
+            open.connection.close_by_ref().await.map_err(database)?;
+        }
+        Ok(())
     }
 
     async fn wipe_files(&self) -> Result<(), StoreError> {
-        let mut guard = self.open.lock().await;
-        let Some(open) = guard.take() else {
+        let mut state = self.state.lock().await;
+        let State::Open(open) = std::mem::replace(&mut *state, State::Wiped) else {
             return Ok(());
         };
         key_file::destroy(&with_suffix(&self.path, "key"), open.rng.as_ref())?;
         // The key is gone, so whether the database closes in good order does not matter any more.
-        let _ = open.connection.close().await;
+        let _ = open.connection.close_by_ref().await;
         for suffix in ["-wal", "-shm", ""] {
             let mut path = self.path.clone().into_os_string();
             path.push(suffix);
@@ -261,6 +295,10 @@ impl Store for DatabaseStore {
 
     fn scrub(&self) -> StoreFuture<'_, ()> {
         Box::pin(async { self.opened().await?.scrub().await })
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        Box::pin(self.close_files())
     }
 
     fn wipe(&self) -> StoreFuture<'_, ()> {

@@ -48,6 +48,15 @@ impl Client {
             })
             .await??;
         self.set_rooms(digest.rooms);
+        // Old events of a room that was just joined say nothing about the time, but neither do they harm: they are in the past.
+        if let Some(newest_ms) = processed
+            .events
+            .iter()
+            .map(|event| event.origin_server_ts_ms)
+            .max()
+        {
+            self.inner.time.hear(newest_ms);
+        }
         self.tell_all(processed, digest.ephemeral);
         // Whatever the machine wants sent now can also be sent after the next sync.
         if let Err(error) = self.send_outgoing().await {
@@ -66,7 +75,7 @@ impl Client {
         for item in ephemeral {
             self.notify(Notification::Ephemeral(item.room_id, item.event));
         }
-        for event in processed.events {
+        for event in self.shown(processed.events) {
             self.tell(event);
         }
         self.notify(Notification::Synced);

@@ -23,10 +23,7 @@ use ruma::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::MissedTickBehavior,
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::sync_request;
@@ -200,8 +197,7 @@ impl Client {
             asked,
             silent_ticks: 0,
         };
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = self.inner.clock.sleep(TICK);
         loop {
             tokio::select! {
                 _ = stopped.changed() => {
@@ -210,7 +206,10 @@ impl Client {
                 }
                 frame = connection.socket.next() => connection.take(frame).await?,
                 Some(send) = sends.recv() => connection.send(send).await?,
-                _ = ticks.tick() => connection.tick().await?,
+                () = &mut tick => {
+                    connection.tick().await?;
+                    tick = self.inner.clock.sleep(TICK);
+                }
             }
         }
     }

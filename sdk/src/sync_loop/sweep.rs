@@ -33,6 +33,7 @@ impl Client {
 /// Sweeps for as long as the client is there.
 pub(super) async fn run(client: Client) {
     let inner = Arc::downgrade(&client.inner);
+    let clock = client.inner.clock.clone();
     drop(client);
     loop {
         let pause = {
@@ -47,6 +48,6 @@ pub(super) async fn run(client: Client) {
                 }
             }
         };
-        tokio::time::sleep(pause.clamp(PAUSE_MIN, PAUSE_MAX)).await;
+        clock.sleep(pause.clamp(PAUSE_MIN, PAUSE_MAX)).await;
     }
 }

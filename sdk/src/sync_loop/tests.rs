@@ -89,6 +89,9 @@ impl Store for Stubborn {
     fn scrub(&self) -> StoreFuture<'_, ()> {
         self.0.scrub()
     }
+    fn close(&self) -> StoreFuture<'_, ()> {
+        self.0.close()
+    }
     fn wipe(&self) -> StoreFuture<'_, ()> {
         self.0.wipe()
     }

@@ -51,6 +51,23 @@ async fn talk(alice: &mut Nio, bob: &Room) {
     }
 }
 
+/// The whole story between two servers: nio's user at the first, ours at the second.
+#[tokio::test]
+async fn they_read_each_other_between_two_servers() {
+    let ca = TestCa::new();
+    let (first, second) = (TestServer::start(&ca), TestServer::start(&ca));
+    let alice = User::register(&first, "alice").await;
+    let bob = User::register(&second, "bob").await;
+    let room = encrypted_room(&alice).await;
+    bob.join(&room, first.server_name()).await;
+    let mut alice_nio = Nio::login(&first, &alice.id, Some(&ca.file())).await;
+    let bob_sdk = SdkUser::login(&second, &bob.id, &ca.file()).await;
+    let members = [alice.id.as_str(), bob.id.as_str()];
+    let bob_room = bob_sdk.wait_members(&room, &members).await;
+    alice_nio.trust(&room, &members).await;
+    talk(&mut alice_nio, &bob_room).await;
+}
+
 /// The whole story on one server.
 async fn on_one_server(server: &impl Homeserver, root: &Path, nio_root: Option<&Path>) {
     let alice = User::register(server, "alice").await;

@@ -89,10 +89,35 @@ async fn a_second_process_is_kept_out() {
 }
 
 #[tokio::test]
+async fn a_closed_store_can_be_opened_at_once_and_is_closed_for_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let first = open(&path).await;
+    first
+        .commit(Batch::default().set("token", "abc"))
+        .await
+        .unwrap();
+    first.close().await.unwrap();
+    // All that was in the journal is in the database.
+    assert!(!folder.path().join("store-wal").exists());
+    assert!(matches!(
+        first.value("token").await,
+        Err(StoreError::Closed)
+    ));
+    first.close().await.unwrap();
+    let second = open(&path).await;
+    assert_eq!(
+        second.value("token").await.unwrap().unwrap().expose(),
+        b"abc"
+    );
+}
+
+#[tokio::test]
 async fn damage_is_told_from_a_wrong_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
-    drop(open(&path).await);
+    // Closed, not dropped: a database that closes behind our back would write its journal over the damage done below.
+    open(&path).await.close().await.unwrap();
     let key_path = with_suffix(&path, "key");
     let key_file = std::fs::read(&key_path).unwrap();
     let mut flipped = key_file.clone();

@@ -1,9 +1,13 @@
-//! Searches the log that the tests left for anything personal: identifiers, tokens, bodies.
+//! Searches the log that the tests left for anything personal: identifiers, addresses, tokens, bodies.
 //!
 //! Every test server logs into one folder at the level `debug`. The names of the tests' users and the bodies of their
-//! messages contain [`MARKER`]; identifiers and tokens are known by their shape.
+//! messages contain [`MARKER`]; identifiers, addresses and tokens are known by their shape.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 /// The word in the name of every test user and in every body that a test sends (`passeur_tests::MARKER`).
 const MARKER: &str = "quetzal";
@@ -62,9 +66,24 @@ fn gives_away(line: &str) -> Option<&'static str> {
         Some("an event ID")
     } else if follows(line, "eyJ", id, 16, None) {
         Some("a token")
+    } else if line.split(is_between_words).any(is_address) {
+        Some("an address")
     } else {
         None
     }
+}
+
+/// Whether `c` ends an address in running text. Colons, dots, brackets and percent signs are parts of addresses.
+fn is_between_words(c: char) -> bool {
+    !(c.is_ascii_alphanumeric() || ":.[]%".contains(c))
+}
+
+/// Whether `word` is an address of the Internet, with or without a port, or one with a full stop or colon behind it.
+fn is_address(word: &str) -> bool {
+    let word = word.trim_end_matches(['.', ':']);
+    let bare = word.trim_matches(['[', ']']);
+    // `::` is a path's separator in the name of a part of the program.
+    bare.len() > 2 && (word.parse::<SocketAddr>().is_ok() || bare.parse::<IpAddr>().is_ok())
 }
 
 /// Whether `sigil` stands somewhere before at least `least` characters of a kind, with `end` right after them if given.
@@ -95,6 +114,10 @@ mod tests {
             "login of Quetzal_alice",
             "user=@alice:127.0.0.1:8448",
             "room=!abcdefghijk:example.org",
+            "connection from 127.0.0.1:52110 closed",
+            "peer=192.0.2.7, 3 times",
+            "no answer from [::1]:8448.",
+            "peer=\"2001:db8::5\"",
             &token,
             &event,
             &room,
@@ -111,6 +134,7 @@ mod tests {
             "SELECT a FROM t WHERE b = $1 AND c != 2",
             "GET /_matrix/client/v3/rooms/{roomId}/send 200 took_us=1200 client=h:3fa9c0",
             "done!",
+            "passeur_homeserver::server listening at 12:30:05 version=1.2.3",
         ];
         for line in lines {
             assert_eq!(gives_away(line), None, "{line}");

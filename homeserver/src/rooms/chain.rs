@@ -21,7 +21,6 @@ use ruma::{
 use super::{
     Draft, Members, RoomsContext, SendError, Snapshot,
     deadline::{PolicyIds, policy_ids},
-    power,
 };
 use crate::store::{
     Event, EventStatus, LogKind, Membership, NewEvent, NewMembership, NewTransaction, RoomAppend,
@@ -114,6 +113,7 @@ impl<'a> Chain<'a> {
 
     /// Builds a local user's event on the chain, checks it and takes it in.
     pub(super) async fn add_local(&mut self, draft: &Draft) -> Result<OwnedEventId, SendError> {
+        let draft = &*self.with_target(draft)?;
         let signed = self.draft(draft).await?;
         let redacted = match &draft.redacts {
             Some(target) => Some(self.redactable(signed.pdu(), target).await?),
@@ -232,53 +232,6 @@ impl<'a> Chain<'a> {
             Ok(Err(reason)) => Err(SendError::Forbidden(reason.detail().to_owned())),
             Err(_) => Err(StoreError::corrupt("events", "event_id").into()),
         }
-    }
-
-    /// The target of a redaction of ours, if it may be redacted.
-    async fn redactable(
-        &self,
-        redaction: &Pdu,
-        target: &EventId,
-    ) -> Result<OwnedEventId, SendError> {
-        let found = self.context.store.event(target).await?;
-        let found = found.filter(|event| event.pdu.room_id == redaction.room_id);
-        let target = found.ok_or(SendError::UnknownEvent)?;
-        if self.redaction_applies(redaction, &target.pdu).await? {
-            Ok(target.id().to_owned())
-        } else {
-            Err(SendError::Forbidden(
-                "not enough power to redact this event".to_owned(),
-            ))
-        }
-    }
-
-    /// Whether a redaction removes its target: same domain, or the power to redact.
-    ///
-    /// Spec: <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>
-    pub(super) async fn redaction_applies(
-        &self,
-        redaction: &Pdu,
-        target: &Pdu,
-    ) -> Result<bool, StoreError> {
-        if redaction.sender.server_name() == target.sender.server_name() {
-            return Ok(true);
-        }
-        let create = self.state_pdu("m.room.create").await?;
-        let levels = self.state_pdu("m.room.power_levels").await?;
-        Ok(power::may_redact(
-            &redaction.sender,
-            create,
-            levels,
-            self.rules,
-        ))
-    }
-
-    /// The current state event of a type with an empty state key.
-    async fn state_pdu(&self, kind: &str) -> Result<Option<Arc<Pdu>>, StoreError> {
-        let Some(id) = self.state.get(&(kind.into(), String::new())) else {
-            return Ok(None);
-        };
-        Ok(self.events(std::slice::from_ref(id)).await?.remove(id))
     }
 
     /// Takes a checked event of ours in: the room's row, its state and members move on.

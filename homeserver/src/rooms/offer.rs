@@ -346,7 +346,6 @@ impl Chain<'_> {
     async fn apply_redactions(&mut self, pdu: &Pdu) -> Result<(), SendError> {
         if let Some(target) = &pdu.redacts {
             if let Some(target) = self.event(target).await?
-                && target.pdu.room_id == pdu.room_id
                 && self.redaction_applies(pdu, &target.pdu).await?
             {
                 self.append

@@ -8,6 +8,7 @@ use super::{Server, User, expect, expect_ok};
 
 mod people;
 mod reading;
+mod redacting;
 mod rooms;
 mod socket;
 

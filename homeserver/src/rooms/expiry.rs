@@ -28,6 +28,10 @@ use crate::{
 const DESTROYED_PER_CHANGE_MAX: u64 = 500;
 /// Events whose deadlines one change moves.
 const SHORTENED_PER_CHANGE_MAX: u64 = 200;
+/// Rooms with a changed policy that one turn looks at, the one that has waited longest first.
+const ROOMS_PER_TURN_MAX: u64 = 256;
+/// Batches of events that one pass lets follow changed policies, before it sees to what is due again.
+const BATCHES_PER_PASS_MAX: usize = 256;
 /// How long after its deadline content may still be in a file, in ms.
 pub const LAG_MS_MAX: i64 = 60_000;
 /// How often the time is persisted while nothing expires, in ms.
@@ -49,6 +53,15 @@ pub struct Purge {
     has_jumped: bool,
 }
 
+/// What a pass of the purge came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// How many batches of messages followed a changed policy.
+    pub batches: usize,
+    /// Whether nothing is left that could be done now.
+    pub is_done: bool,
+}
+
 impl Purge {
     /// The purge of what `rooms` hold, every `interval`.
     pub fn new(rooms: Arc<Rooms>, drain: Drain, interval: Duration) -> Self {
@@ -67,8 +80,12 @@ impl Purge {
         let (rooms, drain) = (Arc::clone(&self.rooms), self.drain.clone());
         let context = &rooms.context;
         while !drain.has_begun() {
-            if let Err(error) = self.pass().await {
-                tracing::error!(%error, "expired content could not be destroyed; it is tried again");
+            match self.pass().await {
+                Ok(Passed { is_done: true, .. }) => {}
+                Ok(Passed { is_done: false, .. }) => continue,
+                Err(error) => {
+                    tracing::error!(%error, "expired content could not be destroyed; it is tried again");
+                }
             }
             tokio::select! {
                 () = drain.begun() => {}
@@ -78,20 +95,25 @@ impl Purge {
         }
     }
 
-    /// Does all that is due now.
+    /// Destroys what is due now, and then lets deadlines follow changed policies, within bounds: whoever keeps changing
+    /// a policy keeps nothing else alive by it.
     ///
     /// # Errors
     /// What the database says; what was done until then stays done.
-    pub async fn pass(&mut self) -> Result<(), StoreError> {
+    pub async fn pass(&mut self) -> Result<Passed, StoreError> {
+        self.settle().await?;
+        let passed = self.follow_policies().await?;
+        if passed.batches > 0 {
+            self.settle().await?;
+        }
+        Ok(passed)
+    }
+
+    /// Destroys what is due, and clears files of it.
+    async fn settle(&mut self) -> Result<(), StoreError> {
         let rooms = Arc::clone(&self.rooms);
         let store = &rooms.context.store;
         let now_ms = self.now_ms();
-        while let Some(change) = store.policy_change().await? {
-            if self.drain.has_begun() {
-                return Ok(());
-            }
-            rooms.follow_policy(change).await?;
-        }
         self.destroy(now_ms).await?;
         let purge = PurgeToDevice {
             now_ms,
@@ -104,6 +126,40 @@ impl Purge {
             self.mark(now_ms).await?;
         }
         self.clear_residue(now_ms).await
+    }
+
+    /// Lets messages follow their rooms' changed policies, a batch a room in turn.
+    async fn follow_policies(&self) -> Result<Passed, StoreError> {
+        let store = &self.rooms.context.store;
+        let mut batches = 0;
+        loop {
+            let changes = store.policy_changes(ROOMS_PER_TURN_MAX).await?;
+            let mut has_moved = false;
+            for change in changes {
+                if batches == BATCHES_PER_PASS_MAX || self.drain.has_begun() {
+                    return Ok(Passed {
+                        batches,
+                        is_done: false,
+                    });
+                }
+                match self.rooms.follow_policy(change).await {
+                    Ok(()) => {
+                        has_moved = true;
+                        batches += 1;
+                    }
+                    // The other rooms' messages do not wait for this room's.
+                    Err(error) => {
+                        tracing::error!(%error, "a room's messages could not follow its policy");
+                    }
+                }
+            }
+            if !has_moved {
+                return Ok(Passed {
+                    batches,
+                    is_done: true,
+                });
+            }
+        }
     }
 
     /// The time by which content is destroyed; tells the operator if the clock is not believed.

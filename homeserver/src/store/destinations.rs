@@ -229,9 +229,10 @@ pub struct SaveDestination {
 }
 
 impl Change for SaveDestination {
-    type Output = ();
+    /// Whether what was settled had a lifetime: its bytes must leave the files too.
+    type Output = bool;
 
-    async fn apply(&self, tx: &mut Tx) -> Result<(), StoreError> {
+    async fn apply(&self, tx: &mut Tx) -> Result<bool, StoreError> {
         use destinations::Column;
         let saved = &self.row.saved;
         let in_flight = saved.in_flight.as_ref();

@@ -144,16 +144,17 @@ impl Store {
         })
     }
 
-    /// One of the rooms whose messages have to follow a changed policy.
+    /// Rooms whose messages have yet to follow a changed policy, the one that has waited longest first, at most `limit`.
     ///
     /// # Errors
-    /// What the database says; [`StoreError::Corrupt`] for an unreadable row.
-    pub async fn policy_change(&self) -> Result<Option<PolicyChange>, StoreError> {
-        let row = expiry_policy_changes::Entity::find()
+    /// What the database says.
+    pub async fn policy_changes(&self, limit: u64) -> Result<Vec<PolicyChange>, StoreError> {
+        let rows = expiry_policy_changes::Entity::find()
             .order_by_asc(expiry_policy_changes::Column::ChangedMs)
-            .one(self.reader())
+            .limit(limit)
+            .all(self.reader())
             .await?;
-        row.map(|row| {
+        let change = |row: expiry_policy_changes::Model| {
             let room_id = OwnedRoomId::try_from(row.room_id)
                 .map_err(|_| StoreError::corrupt("expiry_policy_changes", "room_id"))?;
             Ok(PolicyChange {
@@ -161,8 +162,8 @@ impl Store {
                 changed_ms: row.changed_ms,
                 through: row.through,
             })
-        })
-        .transpose()
+        };
+        rows.into_iter().map(change).collect()
     }
 
     /// The messages of a room's timeline above a room order that have not been destroyed, oldest

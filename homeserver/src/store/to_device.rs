@@ -261,16 +261,21 @@ pub struct DeleteToDevice {
 }
 
 impl Change for DeleteToDevice {
-    type Output = ();
+    /// Whether one with a lifetime was among them, whose bytes must leave the files too.
+    type Output = bool;
 
-    async fn apply(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        to_device::Entity::delete_many()
+    async fn apply(&self, tx: &mut Tx) -> Result<bool, StoreError> {
+        let theirs = to_device::Entity::delete_many()
             .filter(to_device::Column::UserId.eq(self.user_id.as_str()))
             .filter(to_device::Column::DeviceId.eq(self.device_id.as_str()))
-            .filter(to_device::Column::Position.lte(self.upto))
+            .filter(to_device::Column::Position.lte(self.upto));
+        let expiring = theirs
+            .clone()
+            .filter(to_device::Column::ExpiresMs.is_not_null())
             .exec(tx.connection())
             .await?;
-        Ok(())
+        theirs.exec(tx.connection()).await?;
+        Ok(expiring.rows_affected > 0)
     }
 }
 
@@ -284,15 +289,20 @@ pub struct DeleteEdus {
 }
 
 impl Change for DeleteEdus {
-    type Output = ();
+    /// Whether one with a lifetime was among them, whose bytes must leave the files too.
+    type Output = bool;
 
-    async fn apply(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        outbound_edus::Entity::delete_many()
+    async fn apply(&self, tx: &mut Tx) -> Result<bool, StoreError> {
+        let owed = outbound_edus::Entity::delete_many()
             .filter(outbound_edus::Column::Destination.eq(self.destination.as_str()))
-            .filter(outbound_edus::Column::Position.lte(self.upto))
+            .filter(outbound_edus::Column::Position.lte(self.upto));
+        let expiring = owed
+            .clone()
+            .filter(outbound_edus::Column::ExpiresMs.is_not_null())
             .exec(tx.connection())
             .await?;
-        Ok(())
+        owed.exec(tx.connection()).await?;
+        Ok(expiring.rows_affected > 0)
     }
 }
 

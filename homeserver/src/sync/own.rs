@@ -268,7 +268,9 @@ impl Sync {
             device_id,
             upto,
         };
-        store.commit(delete).await?;
+        if store.commit(delete).await?.output {
+            store.note_residue();
+        }
         self.deleted.insert(device, upto);
         Ok(())
     }

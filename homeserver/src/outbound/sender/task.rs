@@ -267,7 +267,9 @@ impl<'a> Task<'a> {
             server: self.server.clone(),
             row,
         };
-        self.context.store.commit(change).await?;
+        if self.context.store.commit(change).await?.output {
+            self.context.store.note_residue();
+        }
         Ok(())
     }
 

@@ -115,7 +115,7 @@ impl World {
     }
 
     async fn pass(&mut self) {
-        self.purge.pass().await.unwrap();
+        assert!(self.purge.pass().await.unwrap().is_done);
     }
 
     /// A process that was killed: nothing is closed in good order.
@@ -293,7 +293,7 @@ async fn a_new_policy_hides_at_once_and_destroys_a_day_later() {
     world.pass().await;
     assert_eq!(world.event(&message).await.deadline, hidden_from);
     assert!(!world.is_shown(&message).await);
-    assert_eq!(world.store().policy_change().await.unwrap(), None);
+    assert_eq!(world.store().policy_changes(1).await.unwrap(), []);
 
     world.clock.advance(23 * HOUR);
     world.pass().await;
@@ -318,6 +318,54 @@ async fn a_policy_that_was_not_followed_before_a_crash_is_followed_after_it() {
     let mut world = world.kill().await;
     world.pass().await;
     assert!(!world.is_shown(&message).await);
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_follow_its_policy_keeps_nothing_of_others_alive() {
+    let mut world = world().await;
+    let broken = world.room().await;
+    world.clock.advance(Duration::from_millis(1));
+    let other = world.room().await;
+    let full = world.event(&world.send(short(&broken)).await).await;
+    let pdu = passeur_protocol::pdu::Pdu {
+        event_id: "$broken".try_into().unwrap(),
+        ..(*full.pdu).clone()
+    };
+    let append = RoomAppend {
+        room_id: Some(broken.clone()),
+        events: vec![NewEvent {
+            event: Event {
+                pdu: Arc::new(pdu),
+                skeleton: b"no event".as_slice().into(),
+                deadline: None,
+                destroy_at: None,
+                ..Event::clone(&full)
+            },
+            log: None,
+            relation: None,
+            promoted: false,
+        }],
+        ..RoomAppend::default()
+    };
+    world.store().commit(append).await.unwrap().output.unwrap();
+    world.policy(&broken, 300_000).await;
+    let due = world.send(short(&other)).await;
+    let lasting = world
+        .send(draft(&other, "m.room.message", json!({ "body": "x" })))
+        .await;
+    world.clock.advance(Duration::from_secs(30));
+    world.policy(&other, 30_000).await;
+    let passed = world.purge.pass().await.unwrap();
+    assert_eq!((passed.batches, passed.is_done), (1, true));
+    assert!(!world.has_body(&due).await && !world.is_shown(&lasting).await);
+    // The broken one is not forgotten.
+    let left = world.store().policy_changes(9).await.unwrap();
+    assert_eq!(
+        left.iter()
+            .map(|change| &change.room_id)
+            .collect::<Vec<_>>(),
+        [&broken]
+    );
 }
 
 #[tokio::test]

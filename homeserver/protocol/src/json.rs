@@ -7,8 +7,9 @@
 
 use ruma::CanonicalJsonObject;
 
-use crate::limits::PDU_BYTES_MAX;
+use crate::limits::{JSON_DEPTH_MAX, PDU_BYTES_MAX, TRANSACTION_DEPTH_MAX};
 
+mod canonical;
 mod read;
 mod span;
 
@@ -67,7 +68,19 @@ pub fn parse_pdu(bytes: &[u8]) -> Result<CanonicalJsonObject, JsonError> {
 /// depth. Fractions pass, because some bodies carry them (the order of a tag); what becomes an event is checked again when
 /// it is built.
 pub fn check_client_json(bytes: &[u8], bytes_max: usize) -> Result<(), JsonError> {
-    read::check(checked_text(bytes, bytes_max)?)
+    read::check(checked_text(bytes, bytes_max)?, JSON_DEPTH_MAX)
+}
+
+/// The canonical form of the body of a peer's request, as its signature covers it.
+///
+/// What a body carries is read strictly piece by piece, so that one bad piece stops no other; here numbers that canonical
+/// JSON cannot hold pass, as their sender wrote them, and so do events of the greatest depth within their envelope.
+pub fn canonical_body(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, JsonError> {
+    let text = checked_text(bytes, bytes_max)?;
+    read::check(text, TRANSACTION_DEPTH_MAX)?;
+    let mut canonical = Vec::with_capacity(text.len());
+    canonical::write(text, 0, &mut canonical)?;
+    Ok(canonical)
 }
 
 /// The canonical form of an object, as bytes.

@@ -11,12 +11,12 @@ use axum::extract::{FromRef, FromRequest, Request};
 use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
 use passeur_protocol::{
-    json::{JsonError, parse_object},
+    json::{JsonError, canonical_body},
     limits::TRANSACTION_BYTES_MAX,
     x_matrix::{self, SignedRequest},
 };
 use ruma::{
-    CanonicalJsonObject, OwnedServerName, ServerName,
+    OwnedServerName, ServerName,
     api::{
         IncomingRequest,
         error::ErrorKind,
@@ -78,12 +78,13 @@ impl OriginVerifier {
         if claimed.iter().any(|claim| claim.origin != origin) {
             return Err(unauthorized("Signatures of different servers"));
         }
-        // Strictly: what two parsers could read differently is not signed JSON.
-        let object = match body.is_empty() {
+        // What two parsers could read differently is not signed JSON. Beyond that the pieces of a body are read strictly
+        // where they are used: one that does not hold must not keep back the others.
+        let signed = match body.is_empty() {
             true => None,
-            false => Some(parse_object(body, TRANSACTION_BYTES_MAX).map_err(refuse_json)?),
+            false => Some(canonical_body(body, TRANSACTION_BYTES_MAX).map_err(refuse_json)?),
         };
-        self.check_signatures(parts, object.as_ref(), &origin, &claimed)
+        self.check_signatures(parts, signed.as_deref(), &origin, &claimed)
             .await?;
         self.sender.peer_is_alive(&origin);
         Ok(origin)
@@ -97,7 +98,7 @@ impl OriginVerifier {
     async fn check_signatures(
         &self,
         parts: &Parts,
-        body: Option<&CanonicalJsonObject>,
+        body: Option<&[u8]>,
         origin: &ServerName,
         claimed: &[XMatrix],
     ) -> Result<(), ApiError> {
@@ -111,7 +112,7 @@ impl OriginVerifier {
             uri,
             origin,
             destination: self.own_name(),
-            body: body.map_or(x_matrix::Body::Empty, x_matrix::Body::Object),
+            body: body.map_or(x_matrix::Body::Empty, x_matrix::Body::Canonical),
         };
         let proven = claimed
             .iter()

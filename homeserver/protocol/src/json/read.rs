@@ -26,14 +26,14 @@ pub(super) fn object(text: &str) -> Result<CanonicalJsonObject, JsonError> {
     }
 }
 
-/// Checks `text` without keeping its values.
-pub(super) fn check(text: &str) -> Result<(), JsonError> {
+/// Checks `text` without keeping its values. `depth_max` levels are read, the outermost object counting as one.
+pub(super) fn check(text: &str, depth_max: usize) -> Result<(), JsonError> {
     let fault = Cell::new(None);
     if run(
         text,
         Shape {
             fault: &fault,
-            depth: 0,
+            left: depth_max,
         },
         &fault,
     )? {
@@ -157,18 +157,19 @@ impl<'de> Visitor<'de> for Canonical<'_> {
 #[derive(Clone, Copy)]
 struct Shape<'f> {
     fault: &'f Cell<Option<JsonError>>,
-    depth: usize,
+    /// Levels that may follow.
+    left: usize,
 }
 
 impl<'f> Shape<'f> {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
-        if self.depth >= JSON_DEPTH_MAX {
-            return Err(stop(self.fault, JsonError::TooDeep));
+        match self.left.checked_sub(1) {
+            Some(left) => Ok(Self {
+                fault: self.fault,
+                left,
+            }),
+            None => Err(stop(self.fault, JsonError::TooDeep)),
         }
-        Ok(Self {
-            fault: self.fault,
-            depth: self.depth + 1,
-        })
     }
 }
 

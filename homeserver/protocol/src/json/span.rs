@@ -41,7 +41,7 @@ impl<'a> Iterator for TopLevel<'a> {
 }
 
 /// The index after the closing quote of the string that begins at `at`.
-fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     if bytes.get(at) != Some(&b'"') {
         return None;
     }

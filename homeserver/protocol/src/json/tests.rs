@@ -88,6 +88,25 @@ fn a_clients_body_may_hold_a_fraction_but_no_duplicate_key() {
 }
 
 #[test]
+fn a_peers_body_keeps_its_odd_numbers_and_its_deep_events() {
+    let canonical = |text: &str| {
+        let bytes = canonical_body(text.as_bytes(), 65_536)?;
+        Ok::<_, JsonError>(String::from_utf8(bytes).unwrap())
+    };
+    let body = " { \"b\" : [ 1.50 , -0 , 1E+3 , 90071992547409930 , { } , [ ] ] ,\n\"\\u0061\" : \"\\u00e9\\/\\u0001\" } ";
+    let expect = "{\"a\":\"\u{e9}/\\u0001\",\"b\":[1.50,-0,1E+3,90071992547409930,{},[]]}";
+    assert_eq!(canonical(body).unwrap(), expect);
+    assert_eq!(
+        canonical(r#"{"a":1,"\u0061":2}"#),
+        Err(JsonError::DuplicateKey)
+    );
+    let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+    assert!(canonical(&nested(TRANSACTION_DEPTH_MAX)).is_ok());
+    let deeper = nested(TRANSACTION_DEPTH_MAX + 1);
+    assert_eq!(canonical(&deeper), Err(JsonError::TooDeep));
+}
+
+#[test]
 fn the_spans_of_members_are_found() {
     let bytes = br#"{"a\"b":"}{\\","c":{"d":[1,{"e":2}],"f":"]"},"g":-1,"h":true}"#;
     let found = top_level(bytes)
@@ -120,6 +139,8 @@ proptest! {
         let bytes = to_canonical_bytes(&object).unwrap();
         prop_assert_eq!(parse_object(&bytes, 1 << 20).unwrap(), object.clone());
         prop_assert_eq!(check_client_json(&bytes, 1 << 20), Ok(()));
+        let pretty = serde_json::to_vec_pretty(&object).unwrap();
+        prop_assert_eq!(canonical_body(&pretty, 1 << 20).unwrap(), bytes.clone());
         prop_assert_eq!(top_level(&bytes).count(), object.len());
     }
 
@@ -127,6 +148,7 @@ proptest! {
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse_object(&bytes, 100);
         let _ = check_client_json(&bytes, 100);
+        let _ = canonical_body(&bytes, 100);
         prop_assert!(top_level(&bytes).count() <= 200);
     }
 
@@ -135,7 +157,11 @@ proptest! {
         let strict = parse_object(text.as_bytes(), 100);
         let shape = check_client_json(text.as_bytes(), 100);
         if strict != Err(JsonError::Number) {
-            prop_assert_eq!(strict.map(drop), shape);
+            prop_assert_eq!(strict.clone().map(drop), shape);
+        }
+        if let Ok(object) = strict {
+            let bytes = canonical_body(text.as_bytes(), 100).unwrap();
+            prop_assert_eq!(bytes, to_canonical_bytes(&object).unwrap());
         }
     }
 }

@@ -165,7 +165,7 @@ impl Sender {
 
     /// Tells the servers in a room that one of our users began or stopped typing. Servers that are not there miss it.
     pub async fn typing(&self, room: &RoomId, user: &UserId, is_typing: bool) {
-        let Ok(stays) = self.0.stays_in(room).await else {
+        let Ok(stays) = self.0.stays_seen(room).await else {
             return;
         };
         for stay in stays.iter().filter(|stay| stay.left_at.is_none()) {

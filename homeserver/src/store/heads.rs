@@ -20,9 +20,9 @@ type Hook = Box<dyn Fn(&Published) + Send + Sync>;
 pub struct Heads {
     head: watch::Sender<i64>,
     newest: Cache<Box<str>, i64>,
-    /// The head of the commit whose scopes were remembered last; guards `newest` against a reader
-    /// that learnt something older meanwhile.
-    remembered: Mutex<i64>,
+    /// How many commits there were; guards `newest`, and caches elsewhere, against a reader that
+    /// learnt something older meanwhile.
+    commits: Mutex<i64>,
     hooks: RwLock<Vec<Hook>>,
 }
 
@@ -39,7 +39,7 @@ impl Heads {
         Self {
             head: watch::Sender::new(head),
             newest: Cache::new(SCOPES_MAX),
-            remembered: Mutex::new(head),
+            commits: Mutex::new(0),
             hooks: RwLock::default(),
         }
     }
@@ -59,25 +59,27 @@ impl Heads {
         self.newest.get(scope)
     }
 
-    /// The mark to take before asking the database for a scope, and to give to `learn`.
+    /// The mark to take before asking the database for something that is then cached: if it is
+    /// another one afterwards, what was read may be older than the last commit. Also to be given to
+    /// `learn`.
     pub fn mark(&self) -> i64 {
-        *self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the mark: after a commit, with or without log rows, and before any cache is brought up
+    /// to date with it. Only the writer calls it.
+    pub(super) fn move_mark(&self) {
+        *self.commits.lock().unwrap_or_else(PoisonError::into_inner) += 1;
     }
 
     /// Remembers what the database said of a scope, unless something was committed since `mark`.
     pub(super) fn learn(&self, scope: &str, position: i64, mark: i64) -> i64 {
-        let remembered = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if *remembered == mark {
+        let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        if *commits == mark {
             self.newest.insert(scope.into(), position);
             return position;
         }
-        drop(remembered);
+        drop(commits);
         self.newest
             .get(scope)
             .map_or(position, |known| known.max(position))
@@ -93,14 +95,10 @@ impl Heads {
     /// Makes a commit known. Only the writer calls it, in the order of commits.
     pub(super) fn publish(&self, published: &Published) {
         {
-            let mut remembered = self
-                .remembered
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let _commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
             for row in &published.rows {
                 self.newest.insert(row.scope.as_str().into(), row.position);
             }
-            *remembered = published.head;
         }
         for hook in self
             .hooks

@@ -256,6 +256,8 @@ impl Task {
     }
 
     fn answer(&self, mut batch: Batch, published: &Published) {
+        // A reader that read before this commit must see that it did, before any cache is renewed.
+        self.heads.move_mark();
         for job in &mut batch {
             job.committed();
         }

@@ -97,6 +97,9 @@ impl Inner {
     }
 
     /// The stays in a room, remembered.
+    ///
+    /// Only the task that follows the commits may ask: what it reads before a commit it forgets when
+    /// it comes to that commit, while another's would be put back after it was forgotten.
     pub(super) async fn stays_in(&self, room: &RoomId) -> Result<Arc<Vec<Stay>>, StoreError> {
         if let Some(stays) = self.stays.get(room) {
             return Ok(stays);
@@ -105,6 +108,14 @@ impl Inner {
         // A commit that changed them while they were read has not been dispatched yet, and will be.
         self.stays.insert(room.to_owned(), Arc::clone(&stays));
         Ok(stays)
+    }
+
+    /// The stays in a room, for those who do not follow the commits: not remembered.
+    pub(super) async fn stays_seen(&self, room: &RoomId) -> Result<Arc<Vec<Stay>>, StoreError> {
+        match self.stays.get(room) {
+            Some(stays) => Ok(stays),
+            None => Ok(Arc::new(self.context.store.stays_in(room).await?)),
+        }
     }
 }
 

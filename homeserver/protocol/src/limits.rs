@@ -28,6 +28,10 @@ pub const TRANSACTION_BYTES_MAX: usize = (PDUS_PER_TRANSACTION_MAX * PDU_BYTES_M
 /// that no client can read would break that client's whole sync.
 pub const JSON_DEPTH_MAX: usize = 100;
 
+/// Deepest nesting of a peer's request: an event lies within the arrays of a transaction, and a list of rooms or users may
+/// lie around it.
+pub const TRANSACTION_DEPTH_MAX: usize = JSON_DEPTH_MAX + 10;
+
 /// The depth at which the JSON parser that we and many clients use gives up.
 pub const JSON_DEPTH_PARSER_MAX: usize = 128;
 
@@ -37,15 +41,13 @@ pub const AUTH_EVENTS_MAX: usize = 10;
 /// Most `prev_events` of an event. <https://spec.matrix.org/v1.19/rooms/v12/#event-format-1>
 pub const PREV_EVENTS_MAX: usize = 20;
 
-/// Most `prev_events` that we put on an event of ours; the other forward extremities wait for the next event.
-pub const PREV_EVENTS_SENT_MAX: usize = 10;
-
 /// Longest user, room, event, alias identifier, event type or state key, in bytes.
 /// <https://spec.matrix.org/v1.19/appendices/#common-identifier-format>
 pub const ID_BYTES_MAX: usize = 255;
 
-/// Most forward extremities that a room may have; beyond, the oldest are dropped when the next event is stored.
-pub const EXTREMITIES_MAX: usize = 100;
+/// Most forward extremities that a room may have: as many as one event of ours can name, so that the state before it is
+/// what others compute from its predecessors. Beyond, those of the server that made most of them are dropped.
+pub const EXTREMITIES_MAX: usize = PREV_EVENTS_MAX;
 
 /// Most signing keys of one server that are looked up to verify one event.
 pub const KEYS_PER_SERVER_AND_EVENT_MAX: usize = 8;
@@ -59,8 +61,8 @@ pub const DEPTH_MAX: u64 = (1 << 53) - 1;
 /// Most events that the calculation of a state resolution looks at before it gives up.
 pub const RESOLVE_EVENTS_MAX: usize = 200_000;
 
-/// Most forks that are resolved against each other at once.
-pub const STATE_SETS_MAX: usize = PREV_EVENTS_MAX;
+/// Most forks that are resolved against each other at once: all that a room can have, and one more that comes.
+pub const STATE_SETS_MAX: usize = EXTREMITIES_MAX + 1;
 
 /// Most characters, besides `*`, of a glob pattern that can match: no identifier that one is held against is longer.
 pub const GLOB_CHARS_MAX: usize = 255;
@@ -92,12 +94,16 @@ const _: () = assert!(
     "a served event must stay parseable"
 );
 const _: () = assert!(
-    PREV_EVENTS_SENT_MAX <= PREV_EVENTS_MAX,
+    TRANSACTION_DEPTH_MAX < JSON_DEPTH_PARSER_MAX,
+    "a transaction must be parseable"
+);
+const _: () = assert!(
+    EXTREMITIES_MAX <= PREV_EVENTS_MAX,
     "what we send, others must accept"
 );
 const _: () = assert!(
-    EXTREMITIES_MAX >= PREV_EVENTS_MAX,
-    "one event can merge at most this many"
+    STATE_SETS_MAX > EXTREMITIES_MAX && STATE_SETS_MAX >= PREV_EVENTS_MAX,
+    "every fork that we let be can be resolved"
 );
 const _: () = assert!(
     ID_BYTES_MAX * (AUTH_EVENTS_MAX + PREV_EVENTS_MAX) < PDU_BYTES_MAX / 2,

@@ -25,6 +25,7 @@ use crate::{
     store::{Direction, EventStatus, Membership, Store, StoreOptions},
 };
 
+mod hostile;
 mod paging;
 mod peer;
 

@@ -2,23 +2,47 @@
 //!
 //! Invariant: backfilled events get room orders below the oldest held, and no position: they are
 //! history, not news. They are verified like any event, and judged by their auth events and the
-//! state that their neighbours had.
+//! state before them; the room's current state has no say in them, nor they in it. Only what the
+//! gaps of the room lead to is history.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#backfilling>
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use passeur_protocol::signed::SignedPdu;
+use passeur_protocol::{check::Verdict, signed::SignedPdu};
 use ruma::{
     OwnedEventId, OwnedServerName, RoomId, ServerName,
     api::federation::backfill::get_backfill::v1 as get_backfill,
 };
 
-use super::{ReceiveError, Rooms, Snapshot, receive::Budget};
-use crate::store::{EventStatus, RoomAppend, RoomStateMap};
+use super::{
+    Offer, ReceiveError, Rooms, SendError, Snapshot,
+    chain::Chain,
+    order::{leading_to, predecessors_first},
+    receive::Budget,
+};
+use crate::store::{EventStatus, LogKind, RoomAppend, RoomStateMap};
 
 /// Servers that are asked for history.
 const SERVERS_MAX: usize = 3;
+/// Gaps that one request asks for: their ids must fit into a URL.
+const GAPS_MAX: usize = 20;
+/// How often other gaps are asked for because nobody had anything of those before.
+const ROUNDS_MAX: usize = 5;
+/// Events of one answer that are looked at.
+const EVENTS_MAX: usize = 500;
+/// States that peers are asked for to place the events of one answer.
+const STATES_MAX: usize = 5;
+
+/// What came of an answer.
+enum Filled {
+    /// Events that were not in the timeline before.
+    Some,
+    /// The events asked for were, or are not among it.
+    Nothing,
+    /// Events, but not what is needed to judge them.
+    Unplaced,
+}
 
 impl Rooms {
     /// Fetches about `limit` events before the oldest that is held; answers whether any came.
@@ -30,29 +54,65 @@ impl Rooms {
         room: &RoomId,
         limit: u32,
     ) -> Result<bool, ReceiveError> {
-        let Some(snapshot) = self.snapshot(room).await? else {
-            return Ok(false);
-        };
-        let gaps = self.context.store.missing_events(room).await?;
-        if gaps.is_empty() || snapshot.members.local_joined.is_empty() {
-            return Ok(false);
-        }
-        for server in self.others_in(&snapshot) {
-            let request = get_backfill::Request::new(room.to_owned(), gaps.clone(), limit.into());
-            let bounds = self.context.remote.large();
-            let Ok(answer) = self.context.remote.call(&server, request, bounds).await else {
-                continue;
+        for _ in 0..ROUNDS_MAX {
+            let Some(snapshot) = self.snapshot(room).await? else {
+                return Ok(false);
             };
-            let mut events = self.verify_all(&snapshot, &answer.pdus).await;
-            // Newest first: each is then before what is held.
-            events.sort_by(|a, b| {
-                (b.pdu().depth, &b.pdu().event_id).cmp(&(a.pdu().depth, &a.pdu().event_id))
-            });
-            if self.take_history(&server, &snapshot, events).await? {
-                return Ok(true);
+            let mut gaps = self.context.store.missing_events(room).await?;
+            gaps.truncate(GAPS_MAX);
+            if gaps.is_empty() || snapshot.members.local_joined.is_empty() {
+                return Ok(false);
+            }
+            match self.fill(&snapshot, &gaps, limit).await? {
+                Filled::Some => return Ok(true),
+                Filled::Unplaced => return Ok(false),
+                Filled::Nothing => self.give_up(room, gaps).await?,
             }
         }
         Ok(false)
+    }
+
+    /// Asks server after server for what lies before some gaps, until one has something.
+    async fn fill(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        gaps: &[OwnedEventId],
+        limit: u32,
+    ) -> Result<Filled, ReceiveError> {
+        let servers = self.others_in(snapshot);
+        let mut nobody_has_it = !servers.is_empty();
+        for server in servers {
+            let room = snapshot.room_id.clone();
+            let request = get_backfill::Request::new(room, gaps.to_vec(), limit.into());
+            let bounds = self.context.remote.large();
+            let Ok(answer) = self.context.remote.call(&server, request, bounds).await else {
+                nobody_has_it = false;
+                continue;
+            };
+            let some = answer.pdus.get(..EVENTS_MAX).unwrap_or(&answer.pdus);
+            let events = leading_to(gaps, self.verify_all(snapshot, some).await);
+            match self.take_history(&server, snapshot, events).await? {
+                Filled::Some => return Ok(Filled::Some),
+                Filled::Unplaced => nobody_has_it = false,
+                Filled::Nothing => {}
+            }
+        }
+        Ok(match nobody_has_it {
+            true => Filled::Nothing,
+            false => Filled::Unplaced,
+        })
+    }
+
+    /// Asks for these events no more: whoever named them as predecessors may have made them up.
+    async fn give_up(&self, room: &RoomId, gaps: Vec<OwnedEventId>) -> Result<(), ReceiveError> {
+        let append = RoomAppend {
+            room_id: Some(room.to_owned()),
+            found: gaps,
+            ..RoomAppend::default()
+        };
+        // Without a room's row there is no tip to be checked.
+        let _ = self.context.store.commit(append).await?;
+        Ok(())
     }
 
     fn others_in(&self, snapshot: &Snapshot) -> Vec<OwnedServerName> {
@@ -61,103 +121,144 @@ impl Rooms {
         others.take(SERVERS_MAX).cloned().collect()
     }
 
-    /// Stores history, newest first, below the oldest event that is held.
+    /// Stores history below the oldest event that is held.
     async fn take_history(
         self: &Arc<Self>,
         server: &ServerName,
         snapshot: &Snapshot,
         events: Vec<SignedPdu>,
-    ) -> Result<bool, ReceiveError> {
-        let mut placed = Vec::new();
-        let mut budget = Budget::default();
-        let Some(oldest) = events.last() else {
-            return Ok(false);
-        };
-        // The state before the oldest leads, over the events in between, to that of the others.
-        // Before a room's first event there is none.
-        let mut state = if oldest.pdu().prev_events.is_empty() {
-            RoomStateMap::default()
-        } else {
-            let oldest = &oldest.pdu().event_id;
-            match self
-                .fetch_state(server, snapshot, oldest, &mut budget)
-                .await
-            {
-                Err(ReceiveError::Storage) => return Err(ReceiveError::Storage),
-                Err(_) => return Ok(false),
-                Ok(state) => state,
-            }
-        };
-        for signed in events.iter().rev() {
-            if self
-                .fetch_auth_events(server, snapshot, signed, &mut budget)
-                .await
-                .is_err()
-            {
-                continue;
-            }
-            let before = state.clone();
-            if let Some(place) = signed.pdu().state_place() {
-                state.insert(place, signed.pdu().event_id.clone());
-            }
-            placed.push((signed.clone(), before));
+    ) -> Result<Filled, ReceiveError> {
+        if events.is_empty() {
+            return Ok(Filled::Nothing);
         }
-        placed.reverse();
-        self.append_history(snapshot, placed).await
+        let mut placed: HashSet<OwnedEventId> = HashSet::new();
+        let mut offers: Vec<Offer> = Vec::with_capacity(events.len());
+        let mut budget = Budget::default();
+        let mut states = STATES_MAX;
+        for signed in predecessors_first(events) {
+            let id = signed.pdu().event_id.clone();
+            let offered = self
+                .place_history(server, snapshot, signed, &placed, &mut states, &mut budget)
+                .await;
+            match offered {
+                Ok(offer) => {
+                    placed.insert(id);
+                    offers.push(offer);
+                }
+                Err(error @ (ReceiveError::Storage | ReceiveError::Damaged)) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        match offers.is_empty() {
+            true => Ok(Filled::Unplaced),
+            false => self.append_history(snapshot, &offers).await,
+        }
     }
 
-    /// Appends history to the room: newest first, each one room order below the one before.
+    /// Fetches what an event of the past refers to. The state before it is asked for only where
+    /// neither the database nor the answer has its predecessors.
+    async fn place_history(
+        self: &Arc<Self>,
+        server: &ServerName,
+        snapshot: &Snapshot,
+        signed: SignedPdu,
+        placed: &HashSet<OwnedEventId>,
+        states: &mut usize,
+        budget: &mut Budget,
+    ) -> Result<Offer, ReceiveError> {
+        self.fetch_auth_events(server, snapshot, &signed, budget)
+            .await?;
+        let pdu = signed.pdu();
+        let mut missing = self.missing(&snapshot.room_id, &pdu.prev_events).await?;
+        missing.retain(|id| !placed.contains(id));
+        let state_before = if pdu.prev_events.is_empty() {
+            // Before a room's first event there is none.
+            Some(RoomStateMap::default())
+        } else if missing.is_empty() {
+            None
+        } else {
+            *states = states.checked_sub(1).ok_or(ReceiveError::Unplaced)?;
+            Some(self.fetch_state(server, snapshot, pdu, budget).await?)
+        };
+        Ok(Offer {
+            signed,
+            log: LogKind::Event,
+            state_before,
+            missing,
+        })
+    }
+
+    /// Appends history to the room, judged, each accepted event one room order below the one after.
     async fn append_history(
         self: &Arc<Self>,
         snapshot: &Snapshot,
-        events: Vec<(SignedPdu, RoomStateMap)>,
-    ) -> Result<bool, ReceiveError> {
+        offers: &[Offer],
+    ) -> Result<Filled, ReceiveError> {
         let _turn = self.history.lock().await;
         let current = self
             .snapshot(&snapshot.room_id)
             .await?
             .ok_or(ReceiveError::UnknownRoom)?;
-        let mut chain = super::chain::Chain::on(&self.context, &current);
+        let mut chain = Chain::on(&self.context, &current);
         let mut row = current.row.clone();
-        let mut new: Vec<OwnedEventId> = Vec::new();
-        let mut missing: Vec<OwnedEventId> = Vec::new();
         // Oldest first, since what relates to an event expires with it at the latest.
-        for (signed, before) in events.iter().rev() {
-            let pdu = signed.pdu();
-            let held = self.context.store.event(&pdu.event_id).await?;
-            let is_outlier = held
-                .as_ref()
-                .is_some_and(|event| event.status == EventStatus::Outlier);
-            if held.is_some() && !is_outlier {
-                continue;
+        for offer in offers {
+            match chain.add_history(offer).await {
+                Err(error @ (SendError::Storage | SendError::Damaged)) => return Err(error.into()),
+                // What cannot be placed stays a gap.
+                Err(_) => {}
+                Ok(()) => {
+                    let id = &offer.signed.pdu().event_id;
+                    chain.append.found.push(id.clone());
+                }
             }
-            let before = chain.placed(before.clone());
-            let after = chain.state_after(pdu, &before);
-            let (before, after) = (Some(before.group), Some(after.group));
-            let event = chain
-                .new_event(signed, EventStatus::Accepted, before, after)
-                .await?;
-            new.push(pdu.event_id.clone());
-            missing.extend(pdu.prev_events.iter().cloned());
-            chain.push(event, None, is_outlier);
         }
+        let mut is_new = false;
         for added in chain.append.events.iter_mut().rev() {
-            row.order_min -= 1;
-            added.event.room_order = Some(row.order_min);
+            if added.event.status == EventStatus::Accepted {
+                row.order_min -= 1;
+                added.event.room_order = Some(row.order_min);
+                is_new = true;
+            }
         }
-        if new.is_empty() {
-            return Ok(false);
-        }
-        missing.retain(|id| !new.contains(id));
         row.tip += 1;
         chain.room = Some(row);
-        let unheld = self.missing(&missing).await?;
-        chain.append = RoomAppend {
-            missing: unheld,
-            found: new,
-            ..std::mem::take(&mut chain.append)
-        };
         // If the room moved meanwhile, the client asks again.
-        Ok(self.commit(chain).await?.is_ok())
+        let is_committed = self.commit(chain).await?.is_ok();
+        Ok(match is_new && is_committed {
+            true => Filled::Some,
+            false if is_committed => Filled::Nothing,
+            false => Filled::Unplaced,
+        })
+    }
+}
+
+impl Chain<'_> {
+    /// Judges an event of the past by what it cites and by the state before it, and takes it in
+    /// without moving what is newest.
+    async fn add_history(&mut self, offer: &Offer) -> Result<(), SendError> {
+        let pdu = Arc::clone(offer.signed.pdu());
+        let held = self.event(&pdu.event_id).await?;
+        let is_placed = |status| status != EventStatus::Outlier;
+        if held.as_ref().is_some_and(|held| is_placed(held.status)) {
+            return Ok(());
+        }
+        let before = self.place(offer).await?;
+        let verdict = self.judge(&pdu, &before.state, &before.state).await?;
+        if let Verdict::Rejected(_) | Verdict::Dropped(_) = verdict {
+            let status = EventStatus::Rejected;
+            return self
+                .keep_aside(offer, before, status, held.as_deref())
+                .await;
+        }
+        let after = self.state_after(&pdu, &before);
+        let (before, after) = (Some(before.group), Some(after.group));
+        let event = self
+            .new_event(&offer.signed, EventStatus::Accepted, before, after)
+            .await?;
+        let event = self.over_outlier(event, held.as_deref())?;
+        self.push(event, None, held.is_some());
+        self.append.missing.extend(offer.missing.iter().cloned());
+        self.apply_redactions(&pdu).await
     }
 }

@@ -8,7 +8,6 @@ use std::{collections::HashMap, sync::Arc};
 use passeur_protocol::{
     build::{self, EventTemplate, Tip, auth_types},
     check,
-    limits::PREV_EVENTS_SENT_MAX,
     pdu::Pdu,
     reason::Reason,
     signed::SignedPdu,
@@ -160,8 +159,9 @@ impl<'a> Chain<'a> {
             .timestamp_ms
             .unwrap_or_else(|| self.context.clock.now_ms());
         let (prev_events, depth) = match &self.room {
-            Some(room) => (self.predecessors(room).await?, room.depth.saturating_add(1)),
-            None => (Vec::new(), 1),
+            // They are never more than an event may name.
+            Some(room) => (room.extremities.clone(), u64::try_from(room.depth).ok()),
+            None => (Vec::new(), None),
         };
         let is_v12_create = draft.kind == TimelineEventType::RoomCreate
             && self.rules.authorization.room_create_event_id_as_room_id;
@@ -177,7 +177,7 @@ impl<'a> Chain<'a> {
         let tip = Tip {
             prev_events,
             auth_events,
-            depth: u64::try_from(depth).unwrap_or(1),
+            depth: build::depth_after(depth),
         };
         let context = self.context;
         Ok(build::build(
@@ -187,17 +187,6 @@ impl<'a> Chain<'a> {
             &context.server_name,
             &context.key_pair,
         )?)
-    }
-
-    /// The predecessors of the next event: all extremities, or the deepest if there are many.
-    async fn predecessors(&self, room: &RoomRow) -> Result<Vec<OwnedEventId>, StoreError> {
-        if room.extremities.len() <= PREV_EVENTS_SENT_MAX {
-            return Ok(room.extremities.clone());
-        }
-        let mut events = self.context.store.events(&room.extremities).await?;
-        events.sort_by_key(|event| std::cmp::Reverse(event.pdu.depth));
-        let deepest = events.iter().take(PREV_EVENTS_SENT_MAX);
-        Ok(deepest.map(|event| event.pdu.event_id.clone()).collect())
     }
 
     /// An event of the chain, or a stored one.
@@ -242,20 +231,23 @@ impl<'a> Chain<'a> {
             .clone()
             .unwrap_or_else(|| empty_row(&pdu, &self.version));
         let before = (room.tip > 0).then_some(room.state_group);
-        let mut after = before;
+        let mut new = None;
         if let Some((kind, key)) = pdu.state_place() {
             let mut state = self.state.clone();
             state.insert((kind.clone(), key.clone()), pdu.event_id.clone());
             let change = StateChange(kind, key, Some(pdu.event_id.clone()));
             let path = self.path.clone();
-            let new = self.new_group(&path, state, vec![change]);
-            after = Some(new.group);
-            self.state = new.state;
-            self.path = new.path;
+            new = Some(self.new_group(&path, state, vec![change]));
         }
+        let after = new.as_ref().map(|new| new.group).or(before);
         let mut event = self
             .new_event(signed, EventStatus::Accepted, before, after)
             .await?;
+        // Only now, when nothing can fail any more, does the chain move on.
+        if let Some(new) = new {
+            self.state = new.state;
+            self.path = new.path;
+        }
         event.room_order = Some(room.order_max + 1);
         self.room = Some(RoomRow {
             tip: room.tip + 1,

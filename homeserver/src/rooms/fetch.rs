@@ -10,7 +10,11 @@ use std::{
     sync::Arc,
 };
 
-use passeur_protocol::{check, expiry, pdu::Pdu, signed::SignedPdu};
+use passeur_protocol::{
+    check, expiry,
+    pdu::Pdu,
+    signed::{RawPdu, SignedPdu},
+};
 use ruma::{
     EventId, OwnedEventId, ServerName,
     api::federation::{
@@ -23,11 +27,21 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 
-use super::{ReceiveError, Rooms, Snapshot, chain::bare_event, receive::Budget};
-use crate::store::{Event, EventStatus, LogKind, NewEvent, RoomAppend, RoomStateMap, StoreError};
+use super::{
+    ReceiveError, Rooms, Snapshot, chain::bare_event, order::predecessors_first, receive::Budget,
+};
+use crate::store::{
+    Event, EventStatus, LogKind, NewEvent, RoomAppend, RoomStateMap, StateKey, StoreError,
+};
 
 /// Events that are asked for one by one; more are asked for as a whole auth chain or state.
 const SINGLE_MAX: usize = 50;
+/// Events that are asked for one by one, with what they cite, before a whole auth chain is.
+const LAYERS_EVENTS_MAX: usize = 15;
+/// Events of a peer's state that may be missing, if none of them can be what an event is judged by.
+const HOLES_MAX: usize = 3;
+/// Of how many events of a state one may be missing, if there are more.
+const EVENTS_PER_HOLE: usize = 20;
 /// Predecessors that are asked for at once.
 const MISSING_MAX: u32 = 50;
 /// How often the events of an answer are gone over to find those whose ancestors are judged.
@@ -43,6 +57,12 @@ impl Rooms {
         budget: &mut Budget,
     ) -> Result<(), ReceiveError> {
         let pdu = signed.pdu();
+        let unknown = self.unknown(&pdu.auth_events).await?;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        // Mostly it is one event that lacks, while the whole chain may be long.
+        self.fetch_layers(origin, snapshot, unknown, budget).await?;
         if self.unknown(&pdu.auth_events).await?.is_empty() {
             return Ok(());
         }
@@ -50,16 +70,59 @@ impl Rooms {
         let request = get_event_auth::Request::new(pdu.room_id.clone(), pdu.event_id.clone());
         let bounds = self.context.remote.large();
         if let Ok(answer) = self.context.remote.call(origin, request, bounds).await {
-            budget.take(answer.auth_chain.len())?;
-            let events = self.verify_all(snapshot, &answer.auth_chain).await;
+            let new = self.not_held(snapshot, answer.auth_chain).await?;
+            budget.take(new.len())?;
+            let events = self.verify_all(snapshot, &new).await;
             self.store_outliers(snapshot, events).await?;
         }
-        let unknown = self.unknown(&pdu.auth_events).await?;
-        self.fetch_single(origin, snapshot, unknown, budget).await?;
         match self.unknown(&pdu.auth_events).await?.is_empty() {
             true => Ok(()),
             false => Err(ReceiveError::Unplaced),
         }
+    }
+
+    /// Asks for events one by one, and for what they cite, as long as it is not much.
+    async fn fetch_layers(
+        &self,
+        origin: &ServerName,
+        snapshot: &Snapshot,
+        mut wanted: Vec<OwnedEventId>,
+        budget: &mut Budget,
+    ) -> Result<(), ReceiveError> {
+        let mut fetched: Vec<SignedPdu> = Vec::new();
+        while !wanted.is_empty() && fetched.len() + wanted.len() <= LAYERS_EVENTS_MAX {
+            let layer = self.ask_for(origin, snapshot, wanted, budget).await?;
+            let cited: HashSet<OwnedEventId> = layer
+                .iter()
+                .flat_map(|signed| signed.pdu().auth_events.iter().cloned())
+                .collect();
+            fetched.extend(layer);
+            let mut next = self.unknown(&cited.into_iter().collect::<Vec<_>>()).await?;
+            next.retain(|id| fetched.iter().all(|signed| signed.pdu().event_id != *id));
+            wanted = next;
+        }
+        Ok(self.store_outliers(snapshot, fetched).await?)
+    }
+
+    /// Those events of an answer that are not held, unverified; what is no event is left out.
+    async fn not_held(
+        &self,
+        snapshot: &Snapshot,
+        events: Vec<Box<RawValue>>,
+    ) -> Result<Vec<Box<RawValue>>, StoreError> {
+        let id = |event: &RawValue| {
+            let event = RawPdu::parse(event.get().as_bytes()).ok()?;
+            let event = event.check_format(snapshot.rules).ok()?;
+            Some(event.pdu().event_id.clone())
+        };
+        let events: Vec<_> = events
+            .into_iter()
+            .filter_map(|event| Some((id(&event)?, event)))
+            .collect();
+        let ids: Vec<_> = events.iter().map(|(id, _)| id.clone()).collect();
+        let unknown: HashSet<_> = self.unknown(&ids).await?.into_iter().collect();
+        let new = events.into_iter().filter(|(id, _)| unknown.contains(id));
+        Ok(new.map(|(_, event)| event).collect())
     }
 
     /// Asks for what lies between our extremities and an event, and takes what comes.
@@ -82,19 +145,24 @@ impl Rooms {
             return Ok(());
         };
         budget.take(answer.events.len())?;
-        let mut events = self.verify_all(snapshot, &answer.events).await;
-        // Predecessors first; ids of equal depth are ordered so that every server does the same.
-        events.sort_by(|a, b| {
-            (a.pdu().depth, &a.pdu().event_id).cmp(&(b.pdu().depth, &b.pdu().event_id))
-        });
-        for (index, signed) in events.into_iter().enumerate() {
-            let known = self.missing(&signed.pdu().prev_events).await?.is_empty();
+        let events = self.verify_all(snapshot, &answer.events).await;
+        for (index, signed) in predecessors_first(events).into_iter().enumerate() {
+            let missing = self
+                .missing(&signed.pdu().room_id, &signed.pdu().prev_events)
+                .await;
+            let known = match missing {
+                Ok(missing) => missing.is_empty(),
+                Err(error) if error.is_passing() => return Err(error),
+                Err(_) => continue,
+            };
             // Only the oldest may need a state from the peer: the others follow it.
             if !known && index > 0 {
                 continue;
             }
             let settled = self.settle_known(origin, snapshot, signed, budget).await;
-            if let Err(error @ ReceiveError::Storage) = settled {
+            if let Err(error) = settled
+                && error.is_passing()
+            {
                 return Err(error);
             }
         }
@@ -111,12 +179,14 @@ impl Rooms {
     ) -> Result<OwnedEventId, ReceiveError> {
         self.fetch_auth_events(origin, snapshot, &signed, budget)
             .await?;
-        let missing = self.missing(&signed.pdu().prev_events).await?;
-        let id = signed.pdu().event_id.clone();
+        let missing = self
+            .missing(&signed.pdu().room_id, &signed.pdu().prev_events)
+            .await?;
         let state_before = if missing.is_empty() {
             None
         } else {
-            Some(self.fetch_state(origin, snapshot, &id, budget).await?)
+            let pdu = Arc::clone(signed.pdu());
+            Some(self.fetch_state(origin, snapshot, &pdu, budget).await?)
         };
         let room = signed.pdu().room_id.clone();
         let offer = super::Offer {
@@ -135,11 +205,12 @@ impl Rooms {
         self: &Arc<Self>,
         origin: &ServerName,
         snapshot: &Snapshot,
-        event: &EventId,
+        pdu: &Pdu,
         budget: &mut Budget,
     ) -> Result<RoomStateMap, ReceiveError> {
         budget.request()?;
-        let request = get_room_state_ids::Request::new(event.to_owned(), snapshot.room_id.clone());
+        let event = &pdu.event_id;
+        let request = get_room_state_ids::Request::new(event.clone(), snapshot.room_id.clone());
         let bounds = self.context.remote.large();
         let answer = self.context.remote.call(origin, request, bounds).await;
         let answer = answer.map_err(|_| ReceiveError::Unplaced)?;
@@ -153,7 +224,9 @@ impl Rooms {
             self.fetch_single(origin, snapshot, unknown, budget).await?;
         }
         let mut state = RoomStateMap::default();
-        for event in self.context.store.events(&answer.pdu_ids).await? {
+        let held = self.context.store.events(&answer.pdu_ids).await?;
+        let holes = answer.pdu_ids.len().saturating_sub(held.len());
+        for event in held {
             if event.status != EventStatus::Rejected
                 && event.pdu.room_id == snapshot.room_id
                 && let Some(place) = event.pdu.state_place()
@@ -161,7 +234,13 @@ impl Rooms {
                 state.insert(place, event.id().to_owned());
             }
         }
-        match state.is_empty() {
+        // Nobody knows what a hole would say. Where one could decide over the event, or many over
+        // what follows, there is no state rather than a wrong one.
+        let is_vital = |place: &StateKey| !state.contains_key(place);
+        let needs = check::needs(pdu, snapshot.rules).map_err(|_| ReceiveError::Rejected)?;
+        let holes_max = HOLES_MAX.max(answer.pdu_ids.len() / EVENTS_PER_HOLE);
+        let is_doubtful = holes > holes_max || holes > 0 && needs.state.iter().any(is_vital);
+        match is_doubtful || state.is_empty() {
             true => Err(ReceiveError::Unplaced),
             false => Ok(state),
         }
@@ -186,14 +265,26 @@ impl Rooms {
         Ok(self.store_outliers(snapshot, events).await?)
     }
 
-    /// Events one by one.
+    /// Events one by one, stored.
     async fn fetch_single(
-        self: &Arc<Self>,
+        &self,
         origin: &ServerName,
         snapshot: &Snapshot,
         ids: Vec<OwnedEventId>,
         budget: &mut Budget,
     ) -> Result<(), ReceiveError> {
+        let events = self.ask_for(origin, snapshot, ids, budget).await?;
+        Ok(self.store_outliers(snapshot, events).await?)
+    }
+
+    /// Events one by one, verified.
+    async fn ask_for(
+        &self,
+        origin: &ServerName,
+        snapshot: &Snapshot,
+        ids: Vec<OwnedEventId>,
+        budget: &mut Budget,
+    ) -> Result<Vec<SignedPdu>, ReceiveError> {
         let mut events = Vec::new();
         for id in ids {
             budget.request()?;
@@ -211,7 +302,7 @@ impl Rooms {
                     .filter(|signed| signed.pdu().event_id == id),
             );
         }
-        Ok(self.store_outliers(snapshot, events).await?)
+        Ok(events)
     }
 
     /// Those events of an answer that hold and belong to the room.
@@ -303,10 +394,8 @@ impl Rooms {
                     Ok(Ok(())) => EventStatus::Outlier,
                     Ok(Err(_)) => EventStatus::Rejected,
                 };
-                let mut pdu = Pdu::clone(signed.pdu());
-                pdu.rejected = status == EventStatus::Rejected;
-                known.insert(pdu.event_id.clone(), Arc::new(pdu));
                 if let Ok(event) = bare_event(&signed, snapshot.rules, status, now) {
+                    known.insert(event.id().to_owned(), Arc::clone(&event.pdu));
                     judged.push(event);
                 }
             }

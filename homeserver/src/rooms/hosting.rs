@@ -46,6 +46,8 @@ impl From<SendError> for HostError {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Storage => Self::Receive(ReceiveError::Storage),
+            SendError::Damaged => Self::Receive(ReceiveError::Damaged),
+            SendError::Busy => Self::Receive(ReceiveError::Busy),
             SendError::UnknownRoom => Self::UnknownRoom,
             _ => Self::Forbidden,
         }

@@ -26,6 +26,9 @@ use crate::store::{
     difference,
 };
 
+/// Redactions of one event, made before it came, that are looked at.
+const REDACTIONS_MAX: u64 = 1_000;
+
 /// An event of another server whose signatures have been verified and whose auth events are held.
 #[derive(Clone, Debug)]
 pub struct Offer {
@@ -54,16 +57,16 @@ impl Chain<'_> {
             };
         }
         let before = self.place(offer).await?;
-        let verdict = self.judge(&pdu, &before.state).await?;
-        let promoted = held.is_some();
+        let verdict = self.judge(&pdu, &before.state, &self.state).await?;
+        let held = held.as_deref();
         match verdict {
-            Verdict::Accepted => self.accept(offer, before, promoted).await?,
+            Verdict::Accepted => self.accept(offer, before, held).await?,
             Verdict::SoftFailed(_) => {
-                self.keep_aside(offer, before, EventStatus::SoftFailed, promoted)
+                self.keep_aside(offer, before, EventStatus::SoftFailed, held)
                     .await?;
             }
             Verdict::Rejected(reason) | Verdict::Dropped(reason) => {
-                self.keep_aside(offer, before, EventStatus::Rejected, promoted)
+                self.keep_aside(offer, before, EventStatus::Rejected, held)
                     .await?;
                 return Err(SendError::Rejected(reason.detail().to_owned()));
             }
@@ -80,13 +83,20 @@ impl Chain<'_> {
     }
 
     /// The state before an event: what its predecessors lead to, or what peers say.
-    async fn place(&mut self, offer: &Offer) -> Result<Placed, SendError> {
+    pub(super) async fn place(&mut self, offer: &Offer) -> Result<Placed, SendError> {
         if let Some(state) = &offer.state_before {
             return Ok(self.placed(state.clone()));
         }
         let mut groups: Vec<i64> = Vec::new();
         for id in &offer.signed.pdu().prev_events {
-            let after = self.event(id).await?.and_then(|event| event.state_after);
+            let event = self.event(id).await?;
+            if let Some(event) = &event
+                && event.pdu.room_id != offer.signed.pdu().room_id
+            {
+                let detail = "a predecessor is an event of another room".to_owned();
+                return Err(SendError::Rejected(detail));
+            }
+            let after = event.and_then(|event| event.state_after);
             let after = after.ok_or(SendError::Unplaced)?;
             if !groups.contains(&after) {
                 groups.push(after);
@@ -168,8 +178,13 @@ impl Chain<'_> {
         self.new_group(&path, state, changes)
     }
 
-    /// Judges an event by its auth events, the state before it, and the current state.
-    async fn judge(&self, pdu: &Pdu, before: &RoomStateMap) -> Result<Verdict, SendError> {
+    /// Judges an event by its auth events, the state before it, and the state of now.
+    pub(super) async fn judge(
+        &self,
+        pdu: &Pdu,
+        before: &RoomStateMap,
+        now: &RoomStateMap,
+    ) -> Result<Verdict, SendError> {
         let needs = match check::needs(pdu, self.rules) {
             Ok(needs) => needs,
             Err(reason) => return Ok(Verdict::Rejected(reason)),
@@ -177,7 +192,7 @@ impl Chain<'_> {
         let mut wanted: Vec<OwnedEventId> = needs.events.clone();
         for place in &needs.state {
             wanted.extend(before.get(place).cloned());
-            wanted.extend(self.state.get(place).cloned());
+            wanted.extend(now.get(place).cloned());
         }
         let found = self.events(&wanted).await?;
         let at = |state: &RoomStateMap, kind: &StateEventType, key: &str| {
@@ -189,21 +204,21 @@ impl Chain<'_> {
             self.rules,
             |id| found.get(id).cloned(),
             |kind, key| at(before, kind, key),
-            |kind, key| at(&self.state, kind, key),
+            |kind, key| at(now, kind, key),
         )
         .map_err(|_| SendError::Unplaced)
     }
 
-    /// Takes an accepted event into the timeline, and lets extremities and state move on.
+    /// Takes an accepted event into the timeline, and lets extremities and state move on: all of
+    /// it, or, if the state cannot be resolved, nothing.
     async fn accept(
         &mut self,
         offer: &Offer,
         before: Placed,
-        promoted: bool,
+        held: Option<&Event>,
     ) -> Result<(), SendError> {
         let pdu = Arc::clone(offer.signed.pdu());
         let after = self.state_after(&pdu, &before);
-        let group_after = after.group;
         let mut room = self.room.clone().ok_or(SendError::UnknownRoom)?;
         room.order_max += 1;
         let mut event = self
@@ -215,19 +230,29 @@ impl Chain<'_> {
             )
             .await?;
         event.room_order = Some(room.order_max);
+        let event = self.over_outlier(event, held)?;
         room.tip += 1;
         room.depth = room.depth.max(i64::try_from(pdu.depth).unwrap_or(i64::MAX));
-        room.extremities.retain(|id| !pdu.prev_events.contains(id));
-        room.extremities.push(pdu.event_id.clone());
-        let only_one = room.extremities.len() == 1;
-        let extremities = room.extremities.clone();
-        self.room = Some(room);
-        self.push(event, Some(offer.log), promoted);
-        let state = if only_one {
-            after
-        } else {
-            self.resolve_extremities(&extremities, group_after).await?
+        let outlier = self
+            .built
+            .insert(pdu.event_id.clone(), Arc::new(event.clone()));
+        let state = match self.move_extremities(&mut room, &pdu).await {
+            Ok(()) if room.extremities == [pdu.event_id.clone()] => Ok(after),
+            Ok(()) => self.resolve_extremities(&room.extremities).await,
+            Err(error) => Err(error),
         };
+        let state = match state {
+            Ok(state) => state,
+            Err(error) => {
+                match outlier {
+                    Some(outlier) => self.built.insert(pdu.event_id.clone(), outlier),
+                    None => self.built.remove(&pdu.event_id),
+                };
+                return Err(error);
+            }
+        };
+        self.room = Some(room);
+        self.push(event, Some(offer.log), held.is_some());
         self.move_state(state, Some(&pdu));
         self.append.missing.extend(offer.missing.iter().cloned());
         self.append.found.push(pdu.event_id.clone());
@@ -301,13 +326,40 @@ impl Chain<'_> {
         Ok(())
     }
 
+    /// An event in the form in which it is kept, if it is held already as an outlier: without the
+    /// body if that was redacted meanwhile, else with the body of the copy that has one.
+    pub(super) fn over_outlier(
+        &self,
+        event: Event,
+        held: Option<&Event>,
+    ) -> Result<Event, StoreError> {
+        let Some(held) = held else { return Ok(event) };
+        if held.redacted_by.is_some() {
+            return Ok(Event {
+                redacted_by: held.redacted_by.clone(),
+                ..event.without_body(&self.version)?
+            });
+        }
+        let is_pruned = !event.has_body() && event.deadline.is_none();
+        if !is_pruned || event.status == EventStatus::Rejected {
+            return Ok(event);
+        }
+        Ok(Event {
+            pdu: Arc::clone(&held.pdu),
+            skeleton: Arc::clone(&held.skeleton),
+            content_at: held.content_at,
+            body: held.body.clone(),
+            ..event
+        })
+    }
+
     /// Stores an event that is no part of the timeline.
-    async fn keep_aside(
+    pub(super) async fn keep_aside(
         &mut self,
         offer: &Offer,
         before: Placed,
         status: EventStatus,
-        promoted: bool,
+        held: Option<&Event>,
     ) -> Result<(), SendError> {
         let after = match status {
             EventStatus::SoftFailed => self.state_after(offer.signed.pdu(), &before),
@@ -316,34 +368,14 @@ impl Chain<'_> {
         let event = self
             .new_event(&offer.signed, status, Some(before.group), Some(after.group))
             .await?;
-        self.push(event, None, promoted);
+        let event = self.over_outlier(event, held)?;
+        self.push(event, None, held.is_some());
         Ok(())
-    }
-
-    /// Resolves the states after the forward extremities.
-    async fn resolve_extremities(
-        &mut self,
-        extremities: &[OwnedEventId],
-        newest: i64,
-    ) -> Result<Placed, SendError> {
-        let mut groups = vec![newest];
-        for id in extremities {
-            let after = self.event(id).await?.and_then(|event| event.state_after);
-            let after = after.ok_or(StoreError::corrupt("events", "state_after"))?;
-            if !groups.contains(&after) {
-                groups.push(after);
-            }
-        }
-        if let [only] = groups.as_slice() {
-            return self.state_of(*only).await;
-        }
-        let state = self.resolve_groups(&groups).await?;
-        Ok(self.placed(state))
     }
 
     /// A redaction removes its target if it is held and may be redacted; an event that was
     /// redacted before it came loses its body now.
-    async fn apply_redactions(&mut self, pdu: &Pdu) -> Result<(), SendError> {
+    pub(super) async fn apply_redactions(&mut self, pdu: &Pdu) -> Result<(), SendError> {
         if let Some(target) = &pdu.redacts {
             if let Some(target) = self.event(target).await?
                 && self.redaction_applies(pdu, &target.pdu).await?
@@ -357,7 +389,7 @@ impl Chain<'_> {
         let earlier = self
             .context
             .store
-            .relations(&pdu.event_id, Some(super::chain::REDACTS), 10)
+            .relations(&pdu.event_id, Some(super::chain::REDACTS), REDACTIONS_MAX)
             .await?;
         for redaction in earlier {
             if redaction.status == EventStatus::Accepted

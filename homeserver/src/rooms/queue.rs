@@ -81,6 +81,22 @@ impl Queues {
     }
 }
 
+/// A room's task. If it dies, what waits for it is told, and the next job starts another.
+struct Serving<'a> {
+    queues: &'a Queues,
+    room: &'a RoomId,
+    is_over: bool,
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut queues = self.queues.0.lock().unwrap_or_else(PoisonError::into_inner);
+            queues.remove(self.room);
+        }
+    }
+}
+
 impl Rooms {
     /// Lets work wait its turn.
     pub(super) async fn enqueue(
@@ -100,9 +116,15 @@ impl Rooms {
     }
 
     async fn serve(self: Arc<Self>, room: OwnedRoomId) {
+        let mut serving = Serving {
+            queues: &self.queues,
+            room: &room,
+            is_over: false,
+        };
         loop {
             let jobs = self.queues.take(&room);
             if jobs.is_empty() {
+                serving.is_over = true;
                 return;
             }
             let work: Vec<Work> = jobs.iter().map(|job| job.work.clone()).collect();
@@ -114,22 +136,43 @@ impl Rooms {
         }
     }
 
+    /// Does it all in one chain; if that fails, one after another, so that what cannot be done
+    /// takes nothing else with it.
     async fn do_together(
         &self,
         room: &RoomId,
         work: &[Work],
     ) -> Vec<Result<OwnedEventId, SendError>> {
-        let fail = |error: SendError| work.iter().map(|_| Err(error.clone())).collect();
+        match self.try_often(room, work).await {
+            Ok(outcomes) => return outcomes,
+            Err(error) if work.len() == 1 => return vec![Err(error)],
+            Err(_) => {}
+        }
+        let mut outcomes = Vec::with_capacity(work.len());
+        for one in work {
+            match self.try_often(room, std::slice::from_ref(one)).await {
+                Ok(done) => outcomes.extend(done),
+                Err(error) => outcomes.push(Err(error)),
+            }
+        }
+        outcomes
+    }
+
+    async fn try_often(
+        &self,
+        room: &RoomId,
+        work: &[Work],
+    ) -> Result<Vec<Result<OwnedEventId, SendError>>, SendError> {
         for _ in 0..TRIES_MAX {
             match self.try_once(room, work).await {
-                Ok(Ok(outcomes)) => return outcomes,
+                Ok(Ok(outcomes)) => return Ok(outcomes),
                 Ok(Err(Moved)) => {
                     self.snapshots.remove(room);
                 }
-                Err(error) => return fail(error),
+                Err(error) => return Err(error),
             }
         }
-        fail(SendError::Busy)
+        Err(SendError::Busy)
     }
 
     async fn try_once(
@@ -151,6 +194,10 @@ impl Rooms {
                 Work::Draft(draft) => chain.add_local(draft).await,
                 Work::Offer(offer) => chain.add_remote(offer).await,
             };
+            // Nobody knows how much of it is on the chain.
+            if let Err(error @ (SendError::Storage | SendError::Damaged)) = outcome {
+                return Err(error);
+            }
             if let (Ok(id), Some(key)) = (&outcome, key) {
                 made.insert(key, id.clone());
             }
@@ -232,7 +279,17 @@ impl Rooms {
         let store = Arc::clone(&self.context.store);
         let snapshots = Arc::clone(&self.snapshots);
         let user_rooms = Arc::clone(&self.user_rooms);
+        let promoted: Vec<_> = append
+            .events
+            .iter()
+            .filter(|new| new.promoted)
+            .map(|new| new.event.id().to_owned())
+            .collect();
         append.on_disk = Some(Box::new(move |positions| {
+            if !promoted.is_empty() {
+                // A reader that still found the outlier must not put it back over what follows.
+                store.forget_events(promoted.iter().map(|id| &**id));
+            }
             for (event, position) in events.iter().zip(positions) {
                 store.remember_event(Arc::new(Event {
                     position: *position,

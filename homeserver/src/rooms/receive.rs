@@ -54,12 +54,24 @@ pub enum ReceiveError {
     /// The database failed; it was logged.
     #[error("storage")]
     Storage,
+    /// What the database holds of it cannot be read; it was logged, and trying again does not help.
+    #[error("damaged")]
+    Damaged,
+    /// More is under way in the room than can be done at once.
+    #[error("too busy")]
+    Busy,
+}
+
+impl ReceiveError {
+    /// Whether it is no word on the event: given again, the event may be taken.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Storage | Self::Busy)
+    }
 }
 
 impl From<StoreError> for ReceiveError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "a room could not be read or written");
-        Self::Storage
+        SendError::from(error).into()
     }
 }
 
@@ -67,8 +79,10 @@ impl From<SendError> for ReceiveError {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Storage => Self::Storage,
+            SendError::Damaged => Self::Damaged,
+            SendError::Busy => Self::Busy,
             SendError::UnknownRoom => Self::UnknownRoom,
-            SendError::Unplaced | SendError::Busy => Self::Unplaced,
+            SendError::Unplaced => Self::Unplaced,
             _ => Self::Rejected,
         }
     }
@@ -200,18 +214,15 @@ impl Rooms {
         }
         self.fetch_auth_events(origin, snapshot, &signed, budget)
             .await?;
-        let mut missing = self.missing(&pdu.prev_events).await?;
+        let mut missing = self.missing(&pdu.room_id, &pdu.prev_events).await?;
         if !missing.is_empty() {
             self.fetch_missing(origin, snapshot, &pdu, budget).await?;
-            missing = self.missing(&pdu.prev_events).await?;
+            missing = self.missing(&pdu.room_id, &pdu.prev_events).await?;
         }
         let state_before = if missing.is_empty() {
             None
         } else {
-            Some(
-                self.fetch_state(origin, snapshot, &pdu.event_id, budget)
-                    .await?,
-            )
+            Some(self.fetch_state(origin, snapshot, &pdu, budget).await?)
         };
         let offer = Offer {
             signed,
@@ -223,12 +234,20 @@ impl Rooms {
         Ok(self.enqueue(pdu.room_id.clone(), work).await?)
     }
 
-    /// Those of `ids` whose place in the graph is not known.
+    /// Those of an event's predecessors whose place in the graph is not known.
+    ///
+    /// # Errors
+    /// [`ReceiveError::OtherRoom`] if one of them is an event of another room: the state after it
+    /// is that room's.
     pub(super) async fn missing(
         &self,
+        room: &RoomId,
         ids: &[OwnedEventId],
-    ) -> Result<Vec<OwnedEventId>, StoreError> {
+    ) -> Result<Vec<OwnedEventId>, ReceiveError> {
         let held = self.context.store.events(ids).await?;
+        if held.iter().any(|event| event.pdu.room_id != room) {
+            return Err(ReceiveError::OtherRoom);
+        }
         let placed = |id: &OwnedEventId| {
             held.iter()
                 .any(|event| event.id() == id && event.state_after.is_some())

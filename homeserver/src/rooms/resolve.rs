@@ -9,8 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use passeur_protocol::{pdu::Pdu, resolve};
-use ruma::{EventId, OwnedEventId};
+use passeur_protocol::{
+    pdu::Pdu,
+    resolve::{self, ResolveError, StateMap},
+};
+use ruma::{EventId, OwnedEventId, room_version_rules::RoomVersionRules};
 
 use super::{
     SendError,
@@ -23,55 +26,81 @@ use crate::store::{RoomStateMap, StateKey, StoreError};
 const EVENTS_MAX: usize = 100_000;
 /// How often a resolution is tried again after loading what it lacked.
 const ROUNDS_MAX: usize = 64;
+/// Events up to which a resolution is done at once, and not on a thread of its own.
+const INLINE_EVENTS_MAX: usize = 300;
+
+/// One resolution: what it is made of, and what is known of the events so far.
+struct Task {
+    rules: &'static RoomVersionRules,
+    sets: Vec<StateMap<OwnedEventId>>,
+    known: HashMap<OwnedEventId, Arc<Pdu>>,
+}
+
+/// What a resolution comes to.
+type Outcome = Result<StateMap<OwnedEventId>, ResolveError>;
+
+impl Task {
+    /// Runs it; a large one where it keeps nobody else waiting.
+    async fn run(self) -> Result<(Outcome, Self), SendError> {
+        let is_small = self.known.len() <= INLINE_EVENTS_MAX;
+        let run = move || {
+            let fetch = |id: &EventId| self.known.get(id).cloned();
+            (resolve::resolve_states(self.rules, &self.sets, fetch), self)
+        };
+        if is_small {
+            return Ok(run());
+        }
+        tokio::task::spawn_blocking(run)
+            .await
+            .map_err(|_| SendError::Unplaced)
+    }
+}
 
 impl Chain<'_> {
-    /// Resolves several states into one.
+    /// Resolves the states of several groups into one.
     pub(super) async fn resolve_groups(&self, groups: &[i64]) -> Result<RoomStateMap, SendError> {
-        let mut states = Vec::with_capacity(groups.len());
+        let mut states: Vec<RoomStateMap> = Vec::with_capacity(groups.len());
         for group in groups {
-            states.push(self.state_of(*group).await?.state);
+            let state = self.state_of(*group).await?.state;
+            // Branches that came to the same state have groups of their own, and nothing to resolve.
+            if !states.contains(&state) {
+                states.push(state);
+            }
+        }
+        if let [only] = states.as_slice() {
+            return Ok(only.clone());
         }
         self.resolve_states(&states).await
     }
 
-    /// Resolves several states into one.
-    pub(super) async fn resolve_states(
-        &self,
-        states: &[RoomStateMap],
-    ) -> Result<RoomStateMap, SendError> {
-        let mut known: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
-        let mut chains: Vec<HashSet<OwnedEventId>> = Vec::with_capacity(states.len());
-        let is_common = |place: &StateKey, id: &OwnedEventId| {
+    /// Resolves states that differ into one. What they agree on is looked at only where it matters.
+    async fn resolve_states(&self, states: &[RoomStateMap]) -> Result<RoomStateMap, SendError> {
+        let is_agreed = |place: &StateKey, id: &OwnedEventId| {
             states.iter().all(|state| state.get(place) == Some(id))
         };
-        let of = |state: &RoomStateMap, common: bool| -> Vec<OwnedEventId> {
-            let entries = state
-                .iter()
-                .filter(|(place, id)| is_common(place, id) == common);
-            entries.map(|(_, id)| id.clone()).collect()
+        let differing: HashSet<OwnedEventId> = states
+            .iter()
+            .flat_map(|state| state.iter())
+            .filter(|(place, id)| !is_agreed(place, id))
+            .map(|(_, id)| id.clone())
+            .collect();
+        let mut known = HashMap::new();
+        self.auth_chain(sorted(differing), &mut known).await?;
+        let mut task = Task {
+            rules: self.rules,
+            sets: states.iter().map(to_std).collect(),
+            known,
         };
-        // The chains are only compared with each other, so what all of them hold is left out.
-        let base = match states.first() {
-            Some(state) => self.auth_chain(of(state, true), &mut known).await?,
-            None => HashSet::new(),
-        };
-        for state in states {
-            let chain = self.auth_chain(of(state, false), &mut known).await?;
-            chains.push(chain.into_iter().filter(|id| !base.contains(id)).collect());
-        }
-        let sets: Vec<_> = states.iter().map(to_std).collect();
         for _ in 0..ROUNDS_MAX {
-            let outcome = resolve::resolve(self.rules, &sets, chains.clone(), |id: &EventId| {
-                known.get(id).cloned()
-            });
+            let outcome;
+            (outcome, task) = task.run().await?;
             match outcome {
                 Ok(resolved) => return Ok(resolved.into_iter().collect()),
-                Err(resolve::ResolveError::Missing(ids)) => {
-                    let found = self.events(&ids).await?;
-                    if found.len() < ids.len() {
+                Err(ResolveError::Missing(ids)) => {
+                    self.auth_chain(ids.clone(), &mut task.known).await?;
+                    if !ids.iter().all(|id| task.known.contains_key(id)) {
                         return Err(StoreError::corrupt("events", "event_id").into());
                     }
-                    known.extend(found);
                 }
                 Err(_) => return Err(SendError::Unplaced),
             }

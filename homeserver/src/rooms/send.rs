@@ -98,6 +98,9 @@ pub enum SendError {
     /// The database failed; it was logged.
     #[error("storage")]
     Storage,
+    /// What the database holds of it cannot be read; it was logged, and trying again does not help.
+    #[error("damaged")]
+    Damaged,
 }
 
 impl From<BuildError> for SendError {
@@ -113,7 +116,10 @@ impl From<BuildError> for SendError {
 impl From<StoreError> for SendError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "a room could not be read or written");
-        Self::Storage
+        match error {
+            StoreError::Corrupt { .. } => Self::Damaged,
+            _ => Self::Storage,
+        }
     }
 }
 

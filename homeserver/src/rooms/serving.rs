@@ -50,7 +50,7 @@ impl From<StoreError> for ServeError {
 impl From<SendError> for ServeError {
     fn from(error: SendError) -> Self {
         match error {
-            SendError::Storage => Self::Storage,
+            SendError::Storage | SendError::Damaged => Self::Storage,
             _ => Self::Unknown,
         }
     }

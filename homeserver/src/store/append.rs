@@ -122,19 +122,25 @@ impl Change for RoomAppend {
     type Output = Result<Vec<Option<i64>>, Moved>;
 
     async fn apply(&self, tx: &mut Tx) -> Result<Self::Output, StoreError> {
+        let Some(room_id) = &self.room_id else {
+            return Ok(Ok(Vec::new()));
+        };
+        let held = self.held(tx).await?;
+        // Meanwhile it came as part of an auth chain or of a state: it is there to be promoted.
+        let is_surprising = |new: &&NewEvent| new.log.is_some() && !new.promoted;
+        let mut events = self.events.iter().filter(|new| is_surprising(new));
+        if events.any(|new| held.contains(new.event.id().as_str())) {
+            return Ok(Err(Moved));
+        }
         if let Some(room) = &self.room
             && !move_tip(tx, room, self.expected_tip).await?
         {
             return Ok(Err(Moved));
         }
-        let Some(room_id) = &self.room_id else {
-            return Ok(Ok(Vec::new()));
-        };
         for group in &self.groups {
             let row: state_groups::ActiveModel = group.row(room_id)?;
             tx.insert_later(row);
         }
-        let held = self.held(tx).await?;
         let mut positions = Vec::with_capacity(self.events.len());
         for new in &self.events {
             let is_held = held.contains(new.event.id().as_str());
@@ -181,10 +187,12 @@ impl Change for RoomAppend {
 }
 
 impl RoomAppend {
-    /// Those of the events outside of the log that are held already.
+    /// Those of the events that are held already, among those that may be.
     async fn held(&self, tx: &mut Tx) -> Result<HashSet<String>, StoreError> {
-        let outside = self.events.iter().filter(|new| new.log.is_none());
-        let ids: Vec<&str> = outside.map(|new| new.event.id().as_str()).collect();
+        // What is made here nobody can have given us before.
+        let given = |new: &&NewEvent| new.log != Some(LogKind::OwedEvent);
+        let given = self.events.iter().filter(given);
+        let ids: Vec<&str> = given.map(|new| new.event.id().as_str()).collect();
         if ids.is_empty() {
             return Ok(HashSet::new());
         }
@@ -296,9 +304,28 @@ async fn write_event(
     Ok(position)
 }
 
-/// Gives an outlier its place in the graph.
+/// Gives an outlier its place in the graph, and the form in which the event came with it: where
+/// the content stands in the skeleton belongs to the body, which the caller writes.
 async fn promote(tx: &Tx, event: &Event, position: Option<i64>) -> Result<(), StoreError> {
+    let content_at = event
+        .content_at
+        .map(|(at, len)| (i64::from(at), i64::from(len)));
+    event_bodies::Entity::delete_by_id(event.id().as_str())
+        .exec(tx.connection())
+        .await?;
     events::Entity::update_many()
+        .col_expr(
+            events::Column::Skeleton,
+            Expr::value(event.skeleton.to_vec()),
+        )
+        .col_expr(
+            events::Column::ContentAt,
+            Expr::value(content_at.map(|(at, _)| at)),
+        )
+        .col_expr(
+            events::Column::ContentLen,
+            Expr::value(content_at.map(|(_, len)| len)),
+        )
         .col_expr(events::Column::RoomOrder, Expr::value(event.room_order))
         .col_expr(events::Column::Position, Expr::value(position))
         .col_expr(events::Column::StateBefore, Expr::value(event.state_before))

@@ -119,7 +119,7 @@ impl Event {
     /// [`StoreError::Corrupt`] if the skeleton is not an event.
     pub fn without_body(&self, version: &RoomVersionId) -> Result<Self, StoreError> {
         let rules = versions::rules(version).ok_or(StoreError::corrupt("rooms", "version"))?;
-        let pdu = Pdu::from_stored(
+        let mut pdu = Pdu::from_stored(
             self.id().to_owned(),
             &self.skeleton,
             self.content_at,
@@ -127,6 +127,7 @@ impl Event {
             rules,
         )
         .map_err(|_| StoreError::corrupt("events", "skeleton"))?;
+        pdu.rejected = self.status == EventStatus::Rejected;
         Ok(Self {
             pdu: Arc::new(pdu),
             body: None,

@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId,
+    EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId,
     events::room::member::MembershipState,
 };
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr};
@@ -198,6 +198,16 @@ impl Store {
             .all(self.reader())
             .await?;
         parse_ids(ids)
+    }
+
+    /// Whether an accepted event of a room names an event that is not held.
+    ///
+    /// # Errors
+    /// As [`Store::room`].
+    pub async fn is_missing(&self, room: &RoomId, id: &EventId) -> Result<bool, StoreError> {
+        let key = (room.as_str().to_owned(), id.as_str().to_owned());
+        let row = missing_events::Entity::find_by_id(key);
+        Ok(row.one(self.reader()).await?.is_some())
     }
 
     /// One member's row.

@@ -25,7 +25,7 @@ use serde_json::{json, value::RawValue};
 use crate::{
     app::App,
     http::{decode::raw_json, error::ApiError, origin::Signed},
-    store::{StoreError, TakeTransaction},
+    store::TakeTransaction,
 };
 
 /// Longest identifier of a transaction, in bytes.
@@ -40,7 +40,8 @@ type Outcomes = BTreeMap<OwnedEventId, Option<String>>;
 /// Takes a transaction.
 ///
 /// # Errors
-/// 400 for one that is larger than allowed; 403 for one in another server's name.
+/// 400 for one that is larger than allowed; 403 for one in another server's name; 429 or 500 if this server could not
+/// take it now, so that the peer tries again.
 pub(crate) async fn send_transaction_message(
     State(app): State<App>,
     signed: Signed<v1::Request>,
@@ -80,7 +81,7 @@ async fn take(
     app: &App,
     origin: &OwnedServerName,
     request: v1::Request,
-) -> Result<String, StoreError> {
+) -> Result<String, ApiError> {
     let _turn = app.turns.take(origin).await;
     let id = request.transaction_id.as_str();
     if let Some(response) = app.store.inbound_response(origin, id).await? {
@@ -116,7 +117,7 @@ async fn take_pdus(
     app: &App,
     origin: &ServerName,
     pdus: Vec<Box<RawValue>>,
-) -> Result<Outcomes, StoreError> {
+) -> Result<Outcomes, ApiError> {
     let mut by_room: BTreeMap<OwnedRoomId, Vec<Box<RawValue>>> = BTreeMap::new();
     for pdu in pdus {
         if let Some(room) = room_of(&pdu) {
@@ -138,7 +139,7 @@ async fn take_in_room(
     origin: &ServerName,
     room: OwnedRoomId,
     pdus: Vec<Box<RawValue>>,
-) -> Result<Outcomes, StoreError> {
+) -> Result<Outcomes, ApiError> {
     let rules = app.store.room(&room).await?;
     let rules = rules.and_then(|row| versions::rules(&row.version));
     let mut outcomes = Outcomes::new();
@@ -148,6 +149,8 @@ async fn take_in_room(
             (Ok(id), _) => {
                 outcomes.insert(id, None);
             }
+            // What failed here is no answer: it is not remembered, and the peer sends it all again.
+            (Err(error), _) if error.is_passing() => return Err(error.into()),
             // Without the room's rules nobody knows the event's identifier, so that there is nothing to name.
             (Err(error), Some(rules)) => {
                 let object = serde_json::from_str::<CanonicalJsonObject>(pdu.get()).ok();

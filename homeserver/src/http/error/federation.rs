@@ -45,8 +45,8 @@ impl From<ReceiveError> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::BadJson, reason.check())
             }
             ReceiveError::OtherRoom => Self::invalid_param("The event belongs to another room"),
-            ReceiveError::Unplaced => Self::busy(),
-            ReceiveError::Storage => Self::internal(),
+            ReceiveError::Unplaced | ReceiveError::Busy => Self::busy(),
+            ReceiveError::Storage | ReceiveError::Damaged => Self::internal(),
         }
     }
 }

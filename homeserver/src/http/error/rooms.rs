@@ -24,7 +24,7 @@ impl From<SendError> for ApiError {
             SendError::Malformed(reason) => Self::bad_json(reason),
             SendError::UnknownEvent => Self::not_found("There is no such event in this room"),
             SendError::Unplaced | SendError::Busy => Self::busy(),
-            SendError::Storage => Self::internal(),
+            SendError::Storage | SendError::Damaged => Self::internal(),
         }
     }
 }

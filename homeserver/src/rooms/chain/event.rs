@@ -20,8 +20,13 @@ pub(in crate::rooms) fn bare_event(
 ) -> Result<Event, SendError> {
     let malformed = |reason: Reason| SendError::Malformed(reason.detail().to_owned());
     let stored = signed.split(rules).map_err(malformed)?;
+    // What cites a rejected event is rejected too: the event itself says so wherever it is held.
+    let pdu = match status {
+        EventStatus::Rejected => Arc::new(Pdu::clone(signed.pdu()).into_rejected()),
+        _ => Arc::clone(signed.pdu()),
+    };
     Ok(Event {
-        pdu: Arc::clone(signed.pdu()),
+        pdu,
         received_ts,
         room_order: None,
         position: None,

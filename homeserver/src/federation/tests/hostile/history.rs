@@ -1,0 +1,260 @@
+//! Histories that never happened, and outliers that become part of one.
+
+use super::*;
+
+/// Has Mallory name an event that is not held as the predecessor of one of hers: a gap.
+async fn gap(siege: &Siege, before: &SignedPdu) {
+    let state: Vec<_> = siege
+        .here
+        .now(&siege.room)
+        .await
+        .state
+        .values()
+        .cloned()
+        .collect();
+    let answer = json!({ "auth_chain_ids": [], "pdu_ids": state });
+    siege.evil.serve("/state_ids/", answer);
+    let made = siege.mallory_says("after the gap").await;
+    let made = Made {
+        prev: vec![before.pdu().event_id.clone()],
+        depth: before.pdu().depth + 1,
+        ..made
+    };
+    siege.evil.send(&siege.here, &made).await.unwrap();
+}
+
+fn history(events: &[&SignedPdu]) -> Value {
+    let pdus: Vec<_> = events.iter().map(|event| wire(event)).collect();
+    json!({ "origin": "evil.example", "origin_server_ts": 1, "pdus": pdus })
+}
+
+impl Siege {
+    async fn signed(&self, made: &Made) -> SignedPdu {
+        self.evil.sign(&*self.here.now(&self.room).await, made)
+    }
+
+    async fn backfill(&self) -> bool {
+        self.here.app.rooms.backfill(&self.room, 50).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn history_of_somebody_who_was_never_there_is_not_taken() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let ghost = user("@ghost:evil.example");
+    let content = json!({ "history_visibility": "world_readable" });
+    let kind = "m.room.history_visibility";
+    let forged = siege
+        .signed(&here.made(room, ghost, kind, Some(""), content).await)
+        .await;
+    let honest = siege.mallory_says("true").await;
+    let honest = Made {
+        prev: vec![forged.pdu().event_id.clone()],
+        depth: forged.pdu().depth + 1,
+        ..honest
+    };
+    let honest = siege.signed(&honest).await;
+    gap(&siege, &honest).await;
+    evil.serve("/backfill/", history(&[&honest, &forged]));
+    assert!(siege.backfill().await);
+    let held = here.held(&forged.pdu().event_id).await.unwrap();
+    assert_eq!(
+        (held.status, held.room_order),
+        (EventStatus::Rejected, None)
+    );
+    // The control: what follows it is part of the room, and was judged without it.
+    assert_eq!(here.bodies(room).await, ["true", "after the gap"]);
+    let held = here.held(&honest.pdu().event_id).await.unwrap();
+    assert_eq!(held.status, EventStatus::Accepted);
+    let before = here.app.store.state_at(held.state_before.unwrap()).await;
+    assert!(
+        !before
+            .unwrap()
+            .values()
+            .any(|id| *id == forged.pdu().event_id)
+    );
+}
+
+#[tokio::test]
+async fn history_that_no_gap_leads_to_is_left_out() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let asked = siege.signed(&siege.mallory_says("asked for").await).await;
+    let beside = siege.signed(&siege.mallory_says("beside it").await).await;
+    gap(&siege, &asked).await;
+    evil.serve("/backfill/", history(&[&beside, &asked]));
+    assert!(siege.backfill().await);
+    assert_eq!(here.bodies(room).await, ["asked for", "after the gap"]);
+    assert!(here.held(&beside.pdu().event_id).await.is_none());
+}
+
+#[tokio::test]
+async fn history_is_taken_in_the_order_of_the_graph_whatever_depths_say() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let first = Made {
+        depth: 900,
+        ..siege.mallory_says("first").await
+    };
+    let first = siege.signed(&first).await;
+    let second = Made {
+        depth: 3,
+        prev: vec![first.pdu().event_id.clone()],
+        ..siege.mallory_says("second").await
+    };
+    let second = siege.signed(&second).await;
+    gap(&siege, &second).await;
+    evil.serve("/backfill/", history(&[&first, &second]));
+    assert!(siege.backfill().await);
+    assert_eq!(
+        here.bodies(room).await,
+        ["first", "second", "after the gap"]
+    );
+}
+
+#[tokio::test]
+async fn a_gap_that_nobody_can_fill_is_given_up() {
+    let siege = Siege::start().await;
+    let Siege {
+        here,
+        evil,
+        good,
+        room,
+        ..
+    } = &siege;
+    let unknown = siege.signed(&siege.mallory_says("made up").await).await;
+    gap(&siege, &unknown).await;
+    let gaps = async || here.app.store.missing_events(room).await.unwrap().len();
+    // A server that cannot be asked may have it.
+    evil.serve("/backfill/", history(&[]));
+    assert!(!siege.backfill().await);
+    assert_eq!(gaps().await, 1);
+    good.serve("/backfill/", history(&[]));
+    assert!(!siege.backfill().await);
+    assert_eq!(gaps().await, 0);
+}
+
+#[tokio::test]
+async fn a_redaction_that_came_first_reaches_what_comes_as_history() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let secret = siege.signed(&siege.mallory_says("secret").await).await;
+    gap(&siege, &secret).await;
+    let id = secret.pdu().event_id.clone();
+    let made = here.made(room, mallory(), "m.room.redaction", None, json!({}));
+    let made = Made {
+        redacts: Some(id.clone()),
+        ..made.await
+    };
+    evil.send(here, &made).await.unwrap();
+    evil.serve("/backfill/", history(&[&secret]));
+    assert!(siege.backfill().await);
+    here.app.store.forget_events([&*id]);
+    let held = here.held(&id).await.unwrap();
+    assert!(!held.has_body() && held.redacted_by.is_some());
+    assert_eq!(here.bodies(room).await, ["after the gap"]);
+}
+
+#[tokio::test]
+async fn an_outlier_is_read_back_whole_in_whatever_form_it_came_first() {
+    for (first_is_altered, then_is_altered) in [(true, false), (false, true)] {
+        let siege = Siege::start().await;
+        let Siege {
+            here, good, room, ..
+        } = &siege;
+        let who = dora();
+        let content = json!({ "membership": "join", "displayname": "Dora" });
+        let made = here.made(
+            room,
+            who.clone(),
+            "m.room.member",
+            Some(who.as_str()),
+            content,
+        );
+        let member = good.sign(&*here.now(room).await, &made.await);
+        let id = member.pdu().event_id.clone();
+        let form = |is_altered: bool| {
+            let mut event = wire(&member);
+            if is_altered {
+                event["content"]["displayname"] = json!("Eve");
+            }
+            event
+        };
+        // What follows it and cites it comes first, so that it is fetched for its own sake.
+        let old = here.now(room).await;
+        let old = old.state_id(&StateEventType::RoomMember, who.as_str());
+        let made = here
+            .made(room, who.clone(), "m.room.message", None, text("hello"))
+            .await;
+        let auth = made.auth.iter().map(|auth| match Some(&**auth) == old {
+            true => id.clone(),
+            false => auth.clone(),
+        });
+        let made = Made {
+            auth: auth.collect(),
+            prev: vec![id.clone()],
+            depth: made.depth + 1,
+            ..made
+        };
+        let state: Vec<_> = here.now(room).await.state.values().cloned().collect();
+        good.serve(
+            "/event_auth/",
+            json!({ "auth_chain": [form(first_is_altered)] }),
+        );
+        good.serve(
+            "/state_ids/",
+            json!({ "auth_chain_ids": [], "pdu_ids": state }),
+        );
+        good.send(here, &made).await.unwrap();
+        assert_eq!(here.held(&id).await.unwrap().status, EventStatus::Outlier);
+
+        let pdu = to_raw_value(&form(then_is_altered)).unwrap();
+        let origin = good.keys.server_name();
+        here.app.rooms.receive(origin, room, &pdu).await.unwrap();
+        here.app.store.forget_events([&*id]);
+        let held = here.held(&id).await.unwrap();
+        assert_eq!(held.status, EventStatus::Accepted);
+        assert!(
+            held.pdu.content.get().contains("Dora"),
+            "{}",
+            held.pdu.content
+        );
+        here.say(room, alice(), "the room works").await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_came_as_an_outlier_meanwhile_is_looked_at_again() {
+    use crate::store::{LogKind, Moved, NewEvent, RoomAppend};
+    let siege = Siege::start().await;
+    let Siege { here, room, .. } = &siege;
+    let now = here.now(room).await;
+    let event = here.held(&now.extremities[0].clone()).await.unwrap();
+    let mut row = now.row.clone();
+    row.tip += 1;
+    let append = RoomAppend {
+        room_id: Some(room.clone()),
+        expected_tip: Some(now.tip),
+        room: Some(row),
+        events: vec![NewEvent {
+            event: Event::clone(&event),
+            log: Some(LogKind::Event),
+            relation: None,
+            promoted: false,
+        }],
+        ..RoomAppend::default()
+    };
+    let committed = here.app.store.commit(append).await.unwrap();
+    assert_eq!(committed.output, Err(Moved));
+    here.app.rooms.forget_room(room);
+    assert_eq!(here.now(room).await.row, now.row);
+}

@@ -104,6 +104,11 @@ impl Accounts {
 
     /// The local user with this localpart or full id.
     pub fn local_user_named(&self, user: &str) -> Option<OwnedUserId> {
+        // People write names as they like; accounts are given in lower case only.
+        let user = match user.split_once(':') {
+            Some((name, server)) => format!("{}:{server}", name.to_ascii_lowercase()),
+            None => user.to_ascii_lowercase(),
+        };
         let user = UserId::parse_with_server_name(user, &self.server_name).ok()?;
         (self.is_local(&user) && user.as_str().len() <= register::USER_ID_BYTES_MAX).then_some(user)
     }
@@ -133,6 +138,15 @@ impl Accounts {
             Some(AccountState::Locked) => PasswordCheck::Locked,
             Some(AccountState::Deactivated) | None => PasswordCheck::Wrong,
         })
+    }
+
+    /// Whether there was an account of this user that is over for ever; the id stays taken, so that this tells nothing new.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn is_deactivated(&self, user: &UserId) -> Result<bool, StoreError> {
+        let account = self.store.account(user).await?;
+        Ok(account.is_some_and(|account| account.state == AccountState::Deactivated))
     }
 
     /// Whether the user has an account here that can be used.

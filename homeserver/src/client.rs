@@ -26,6 +26,7 @@ pub(crate) mod receipt;
 pub(crate) mod redact;
 pub(crate) mod relations;
 pub(crate) mod room;
+pub(crate) mod search;
 pub(crate) mod session;
 pub(crate) mod state;
 pub(crate) mod sync;

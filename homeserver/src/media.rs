@@ -1,14 +1,15 @@
 //! Media: keeping uploads, giving them out, and fetching those of other servers.
 //!
 //! Invariant: an upload counts once its file is whole, on disk and named by its id; names of files
-//! are made here and nowhere else, from ids that were checked. Nothing is decoded: to the server a
-//! file is bytes.
+//! are made here and nowhere else, from ids that were checked. Nothing is decoded but images of which
+//! a thumbnail is asked for.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#content-repository>
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use ruma::{OwnedServerName, UserId};
+use tokio::sync::Semaphore;
 
 use crate::{
     clock::{Clock, Rng},
@@ -20,11 +21,13 @@ use crate::{
 mod file;
 mod keep;
 mod remote;
+mod thumbnail;
 
 pub use self::{
     file::{MediaFile, is_media_id},
     keep::{Upload, UploadError},
     remote::RemoteMedia,
+    thumbnail::{SOURCE_BYTES_MAX, Thumbnail, ThumbnailError, ThumbnailSize},
 };
 
 /// Letters of an id: 190 bits, so that nobody finds one by trying.
@@ -46,6 +49,10 @@ pub struct Media {
     remote: Remote,
     folder: PathBuf,
     upload_bytes_max: u64,
+    /// Whose turn it is to decode an image.
+    decoders: Arc<Semaphore>,
+    /// Who waits for that.
+    waiting: Semaphore,
 }
 
 /// Why no id is reserved.
@@ -76,6 +83,8 @@ impl Media {
             remote,
             folder: config.media_dir(),
             upload_bytes_max: config.media.upload_bytes_max,
+            decoders: Arc::new(Semaphore::new(thumbnail::DECODERS_MAX)),
+            waiting: thumbnail::waiting(),
         }
     }
 

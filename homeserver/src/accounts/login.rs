@@ -40,6 +40,9 @@ pub enum LoginError {
     /// The account is locked.
     #[error("the account is locked")]
     Locked,
+    /// The account is over for ever.
+    #[error("the account is deactivated")]
+    Deactivated,
     /// The device id is too long, or has characters that no device id has.
     #[error("the device id is not valid")]
     InvalidDevice,
@@ -66,6 +69,7 @@ impl Accounts {
         match (check, user) {
             (PasswordCheck::Right, Some(user)) => self.begin_session(user, login).await,
             (PasswordCheck::Locked, _) => Err(LoginError::Locked),
+            (_, Some(user)) if self.is_deactivated(&user).await? => Err(LoginError::Deactivated),
             _ => Err(LoginError::Refused),
         }
     }

@@ -62,7 +62,8 @@ impl Accounts {
         username: Option<&str>,
     ) -> Result<OwnedUserId, RegistrationError> {
         let chosen = match username {
-            Some(name) => name.to_owned(),
+            // "The basis for the localpart": case tells no two people apart.
+            Some(name) => name.to_ascii_lowercase(),
             None => self.rng.token(USERNAME_CHARS).to_ascii_lowercase(),
         };
         let user_id = self.new_user_id(&chosen)?;

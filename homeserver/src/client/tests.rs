@@ -25,6 +25,7 @@ mod data;
 mod keys;
 mod media;
 mod push_rules;
+mod search;
 mod sessions;
 mod small;
 mod sync;

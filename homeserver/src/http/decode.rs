@@ -73,6 +73,31 @@ pub async fn read_body(body: axum::body::Body, bytes_max: usize) -> Result<Bytes
     }
 }
 
+/// Reads a body that no type of ruma's stands for.
+///
+/// # Errors
+/// `M_NOT_JSON`, `M_BAD_JSON`.
+pub fn parse_json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+    must_be_object(body)?;
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            ApiError::bad_json("The body lacks something, or holds a value of a wrong type")
+        }
+        _ => ApiError::not_json("The body is not JSON"),
+    })
+}
+
+/// Every body of the API is a JSON object; serde would take a list for a structure as well.
+fn must_be_object(body: &[u8]) -> Result<(), ApiError> {
+    match body.trim_ascii_start().first() {
+        Some(b'{') => Ok(()),
+        _ if super::error::is_json(body) => {
+            Err(ApiError::bad_json("The body is not a JSON object"))
+        }
+        _ => Err(ApiError::not_json("The body is not JSON")),
+    }
+}
+
 /// Turns the parts of a request into a typed one.
 ///
 /// # Errors
@@ -89,6 +114,9 @@ pub fn decode<T: IncomingRequest>(
     } else {
         body
     };
+    if T::METHOD != http::Method::GET {
+        must_be_object(&body)?;
+    }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let request = http::Request::from_parts(parts, body.as_ref());
     T::try_from_http_request(request, &arguments)

@@ -161,7 +161,7 @@ impl ApiError {
 }
 
 /// Whether the bytes are JSON at all, whatever it says.
-fn is_json(body: &[u8]) -> bool {
+pub(super) fn is_json(body: &[u8]) -> bool {
     // Of slices, what is ignored is not checked to be UTF-8.
     std::str::from_utf8(body)
         .is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())

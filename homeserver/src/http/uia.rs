@@ -156,6 +156,11 @@ impl Uia {
             (AuthType::Password, AuthData::Password(given)) => {
                 let claimed = self.accounts.local_user(&given.identifier);
                 let same = claimed.is_some() && claimed.as_deref() == user;
+                if !same && claimed.is_some() {
+                    // Another attempt as somebody else would change nothing.
+                    let error = ApiError::forbidden("This is not your account");
+                    return Err(Attempt::Broken(error));
+                }
                 let check = self
                     .accounts
                     .verify_password(user.filter(|_| same), &given.password)

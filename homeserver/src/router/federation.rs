@@ -43,6 +43,9 @@ fn people() -> Router<App> {
         .endpoint::<wire::authenticated_media::get_content::v1::Request, _, _>(
             authenticated_media::get_content::get_content,
         )
+        .endpoint::<wire::authenticated_media::get_content_thumbnail::v1::Request, _, _>(
+            authenticated_media::get_content_thumbnail::get_content_thumbnail,
+        )
         .route(expiry::PATH, get(expiry::get_expiry_support))
 }
 

@@ -1,6 +1,9 @@
 //! Reading rooms: history, state, members, relations, receipts.
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use ruma::api::client::{
     context::get_context,
     membership::{get_member_events, get_mutual_rooms, joined_members, joined_rooms},
@@ -29,6 +32,7 @@ use crate::{
         receipt::create_receipt::create_receipt_route,
         relations::get_relating_events as relations,
         room::get_room_event::get_room_event_route,
+        search::search_events::search_events_route,
         state::{
             get_state_event_for_key::get_state_event_for_key_route,
             get_state_events::get_state_events_route,
@@ -44,6 +48,8 @@ pub(super) fn routes() -> Router<App> {
         .endpoint::<get_message_events::v3::Request, _, _>(get_message_events_route)
         .endpoint::<get_context::v3::Request, _, _>(get_context_route)
         .endpoint::<get_room_event::v3::Request, _, _>(get_room_event_route)
+        .route("/_matrix/client/r0/search", post(search_events_route))
+        .route("/_matrix/client/v3/search", post(search_events_route))
         .endpoint::<get_relating_events::v1::Request, _, _>(relations::get_relating_events_route)
         .endpoint::<get_relating_events_with_rel_type::v1::Request, _, _>(
             relations::get_relating_events_with_rel_type_route,

@@ -9,11 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 use ruma::{EventId, OwnedEventId};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
-use super::{RelationRow, Store, StoreError};
+use super::{RelationRow, Store, StoreError, entity::event_relations};
 
 /// The ways of relating that are bundled with the parent.
 const BUNDLED_REL_TYPES: [&str; 3] = ["m.replace", "m.thread", "m.reference"];
+/// Relations that one query reads: more have no place in an answer.
+const CHILDREN_MAX: u64 = 5000;
+/// Events that one query asks for.
+const PARENTS_PER_QUERY_MAX: usize = 500;
 /// How many lonely events are remembered; each costs about 100 bytes.
 const LONELY_MAX: usize = 10_000;
 
@@ -49,6 +54,33 @@ impl Store {
             self.lonely_cache.changes.fetch_add(1, Ordering::AcqRel);
             self.lonely_cache.events.remove(parent);
         }
+    }
+
+    /// The events that relate to any of `parents` in whatever way; at most [`CHILDREN_MAX`].
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
+    pub async fn all_children_of(
+        &self,
+        parents: &[&EventId],
+    ) -> Result<Vec<RelationRow>, StoreError> {
+        let mut found = Vec::new();
+        for some in parents.chunks(PARENTS_PER_QUERY_MAX) {
+            let rows = event_relations::Entity::find()
+                .filter(event_relations::Column::Parent.is_in(some.iter().map(|id| id.as_str())))
+                .limit(CHILDREN_MAX)
+                .all(self.reader())
+                .await?;
+            for row in rows {
+                let corrupt = |_| StoreError::corrupt("event_relations", "child");
+                found.push(RelationRow {
+                    parent: OwnedEventId::try_from(row.parent).map_err(corrupt)?,
+                    child: OwnedEventId::try_from(row.child).map_err(corrupt)?,
+                    rel_type: row.rel_type,
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// The children that are bundled with any of `parents`.

@@ -7,7 +7,6 @@
 //! The HMAC, in lower-case hexadecimal, is over `nonce NUL username NUL password`.
 
 use axum::{extract::State, response::Response};
-use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use serde_json::json;
@@ -58,7 +57,7 @@ pub(crate) async fn provision_route(
         .shared_secret
         .as_ref()
         .ok_or_else(ApiError::unrecognized)?;
-    let body = parse(&read_body(body, BODY_BYTES_MAX).await?)?;
+    let body: Body = parse_json(&read_body(body, BODY_BYTES_MAX).await?)?;
     if !app.nonces.redeem(&body.nonce) || !is_proven(secret.expose(), &body) {
         return Err(ApiError::forbidden("The nonce or the MAC is wrong"));
     }
@@ -76,15 +75,6 @@ pub(crate) async fn provision_route(
         answer["device_id"] = session.device_id.as_str().into();
     }
     Ok(raw_json(answer.to_string()))
-}
-
-fn parse(body: &Bytes) -> Result<Body, ApiError> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            ApiError::bad_json("The body lacks something, or holds a value of a wrong type")
-        }
-        _ => ApiError::not_json("The body is not JSON"),
-    })
 }
 
 fn is_proven(secret: &str, body: &Body) -> bool {

@@ -4,9 +4,14 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    response::Response,
+};
 use ruma::api::{Direction as Asked, client::message::get_message_events::v3};
+use serde::Deserialize;
 
+use super::related::RelatedFilter;
 use crate::{
     app::App,
     client::reading::{ReadableRoom, answer, limit},
@@ -40,14 +45,31 @@ struct Stretch {
     direction: Direction,
 }
 
+/// What of the query is read beside ruma's type.
+#[derive(Debug, Deserialize)]
+pub(crate) struct FilterQuery {
+    filter: Option<String>,
+}
+
+/// What a page is chosen by.
+struct Choice {
+    section: RoomSection,
+    related: RelatedFilter,
+}
+
 /// A page of a room's timeline, in either direction.
 pub(crate) async fn get_message_events_route(
     State(app): State<App>,
     requester: Requester,
+    query: Result<Query<FilterQuery>, QueryRejection>,
     Ruma(request): Ruma<v3::Request>,
 ) -> Result<Response, ApiError> {
     let room = ReadableRoom::open(&app, &requester, &request.room_id).await?;
-    let section = RoomSection::new(request.filter)?;
+    let filter = query.ok().and_then(|Query(query)| query.filter);
+    let choice = Choice {
+        section: RoomSection::new(request.filter)?,
+        related: RelatedFilter::of(filter.as_deref()),
+    };
     let direction = match request.dir {
         Asked::Backward => Direction::Backward,
         Asked::Forward => Direction::Forward,
@@ -66,14 +88,14 @@ pub(crate) async fn get_message_events_route(
         to,
         direction,
     };
-    let page = page(&room, &section, &stretch, limit(request.limit, PAGE_MAX)).await?;
+    let page = page(&room, &choice, &stretch, limit(request.limit, PAGE_MAX)).await?;
     let mut out = JsonWriter::with_capacity(1024 * page.events.len() + 128);
     out.open().key("start").string(&from.to_string());
     room.write(out.key("chunk"), &page.events).await?;
     if let Some(end) = page.end {
         out.key("end").string(&end.to_string());
     }
-    if section.lazy() != LazyLoad::Off
+    if choice.section.lazy() != LazyLoad::Off
         && let Some(group) = page.events.first().and_then(|event| event.state_after)
     {
         let state = app.store.state_at(group).await?;
@@ -86,7 +108,7 @@ pub(crate) async fn get_message_events_route(
 
 async fn page(
     room: &ReadableRoom<'_>,
-    section: &RoomSection,
+    choice: &Choice,
     stretch: &Stretch,
     limit: usize,
 ) -> Result<Page, StoreError> {
@@ -104,7 +126,8 @@ async fn page(
             break;
         };
         let mut seen = room.visible(events).await?;
-        seen.retain(|event| section.allows(event));
+        seen.retain(|event| choice.section.allows(event));
+        let mut seen = choice.related.apply(room, seen).await?;
         let surplus = seen.len() > limit - page.events.len();
         seen.truncate(limit - page.events.len());
         let told = seen.last().and_then(|event| event.room_order);

@@ -1,16 +1,14 @@
 //! `POST /_matrix/client/v3/pushers/set`
 //!
-//! Invariant: a push gateway is reached by https only, and is told event ids, never contents.
+//! Invariant: a push gateway is reached by https only, and is told event ids, never contents: a pusher that asks for more is taken,
+//! and told no more.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3pushersset>
 
 use axum::extract::State;
-use ruma::{
-    api::client::push::{
-        Pusher, PusherKind,
-        set_pusher::v3::{PusherAction, Request, Response},
-    },
-    push::PushFormat,
+use ruma::api::client::push::{
+    Pusher, PusherKind,
+    set_pusher::v3::{PusherAction, Request, Response},
 };
 
 use crate::{
@@ -79,11 +77,6 @@ fn checked(pusher: &Pusher) -> Result<String, ApiError> {
     if !data.url.starts_with("https://") || !data.url.ends_with(path) {
         return Err(ApiError::invalid_param(
             "The URL must begin with https:// and end in /_matrix/push/v1/notify",
-        ));
-    }
-    if data.format != Some(PushFormat::EventIdOnly) {
-        return Err(ApiError::invalid_param(
-            "Only the format event_id_only is served",
         ));
     }
     let content = serde_json::to_string(pusher).map_err(|_| ApiError::internal())?;

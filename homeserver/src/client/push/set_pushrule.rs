@@ -3,13 +3,15 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3pushrulesglobalkindruleid>
 
 use axum::extract::State;
-use ruma::api::client::push::set_pushrule::v3;
+use passeur_protocol::push::is_usable_pattern;
+use ruma::{api::client::push::set_pushrule::v3, push::NewPushRule};
 
 use super::edit;
 use crate::{
     app::App,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
+        error::ApiError,
         requester::Requester,
     },
     store::PushRuleEdit,
@@ -21,6 +23,11 @@ pub(crate) async fn set_pushrule_route(
     requester: Requester,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
+    if let NewPushRule::Content(rule) = &request.rule
+        && !is_usable_pattern(&rule.pattern)
+    {
+        return Err(ApiError::invalid_param("The pattern cannot be matched"));
+    }
     let change = PushRuleEdit::Insert {
         rule: Box::new(request.rule),
         after: request.after,

@@ -2,9 +2,11 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidrelationseventid>
 
+use std::{collections::HashSet, sync::Arc};
+
 use axum::{extract::State, response::Response};
 use ruma::{
-    EventId, RoomId, UInt,
+    EventId, OwnedEventId, RoomId, UInt,
     api::{
         Direction,
         client::relations::{
@@ -19,6 +21,7 @@ use crate::{
     client::reading::{ReadableRoom, answer, limit},
     http::{decode::Ruma, error::ApiError, requester::Requester},
     rooms::json::JsonWriter,
+    store::{Event, StoreError},
     sync::token::RoomToken,
 };
 
@@ -28,6 +31,9 @@ const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: usize = 500;
 /// Relations of one event that are looked at: more have no place in an answer.
 const RELATIONS_MAX: u64 = 5000;
+
+/// How far indirect relations are followed.
+const DEPTH_MAX: i64 = 3;
 
 /// What is asked for, whichever of the three paths it came by.
 struct Query<'a> {
@@ -39,6 +45,7 @@ struct Query<'a> {
     to: Option<&'a str>,
     direction: Direction,
     limit: Option<UInt>,
+    recurse: bool,
 }
 
 /// All events that relate to one.
@@ -56,6 +63,7 @@ pub(crate) async fn get_relating_events_route(
         to: request.to.as_deref(),
         direction: request.dir,
         limit: request.limit,
+        recurse: request.recurse,
     };
     relating(&app, &requester, query).await
 }
@@ -75,6 +83,7 @@ pub(crate) async fn get_relating_events_with_rel_type_route(
         to: request.to.as_deref(),
         direction: request.dir,
         limit: request.limit,
+        recurse: request.recurse,
     };
     relating(&app, &requester, query).await
 }
@@ -94,6 +103,7 @@ pub(crate) async fn get_relating_events_with_event_type_route(
         to: request.to.as_deref(),
         direction: request.dir,
         limit: request.limit,
+        recurse: request.recurse,
     };
     relating(&app, &requester, query).await
 }
@@ -115,10 +125,13 @@ async fn relating(
         None => None,
     };
     let back = query.direction == Direction::Backward;
-    let related = app
-        .store
-        .relations(query.parent, query.rel_type.as_deref(), RELATIONS_MAX)
-        .await?;
+    let related = if query.recurse {
+        indirectly_relating(app, query.parent, query.rel_type.as_deref()).await?
+    } else {
+        app.store
+            .relations(query.parent, query.rel_type.as_deref(), RELATIONS_MAX)
+            .await?
+    };
     let mut related = room.visible(related).await?;
     let (low, high) = if back { (to, from) } else { (from, to) };
     related.retain(|event| {
@@ -149,6 +162,38 @@ async fn relating(
     if let Some(token) = query.from {
         out.key("prev_batch").string(token);
     }
+    if query.recurse {
+        out.key("recursion_depth").number(DEPTH_MAX);
+    }
     out.close();
     Ok(answer(out))
+}
+
+/// The events that relate to one, to those that relate to it, and so on, [`DEPTH_MAX`] deep; of them those of one way of relating,
+/// if one is given.
+async fn indirectly_relating(
+    app: &App,
+    parent: &EventId,
+    rel_type: Option<&str>,
+) -> Result<Vec<Arc<Event>>, StoreError> {
+    let mut seen: HashSet<OwnedEventId> = HashSet::from([parent.to_owned()]);
+    let mut wanted = Vec::new();
+    let mut level = vec![parent.to_owned()];
+    for _ in 0..DEPTH_MAX {
+        let parents: Vec<&EventId> = level.iter().map(|id| &**id).collect();
+        let mut next = Vec::new();
+        for row in app.store.all_children_of(&parents).await? {
+            if seen.insert(row.child.clone()) {
+                if rel_type.is_none_or(|wanted| wanted == row.rel_type) {
+                    wanted.push(row.child.clone());
+                }
+                next.push(row.child);
+            }
+        }
+        if next.is_empty() || seen.len() as u64 > RELATIONS_MAX {
+            break;
+        }
+        level = next;
+    }
+    app.store.events(&wanted).await
 }

@@ -34,7 +34,7 @@ async fn names_are_valid_and_given_once() {
     let auth = json!({"type": "m.login.dummy"});
     for (name, errcode) in [
         ("alice", "M_USER_IN_USE"),
-        ("Alice", "M_INVALID_USERNAME"),
+        ("Alice", "M_USER_IN_USE"),
         ("", "M_INVALID_USERNAME"),
         ("@bob:example.org", "M_INVALID_USERNAME"),
         ("a:b", "M_INVALID_USERNAME"),
@@ -255,7 +255,7 @@ async fn a_deactivated_account_is_over_for_ever() {
     let login = server
         .call("POST", "/login", "", login_body("alice", PASSWORD))
         .await;
-    expect(&login, 403, "M_FORBIDDEN");
+    expect(&login, 403, "M_USER_DEACTIVATED");
     let body =
         json!({"username": "alice", "password": PASSWORD, "auth": {"type": "m.login.dummy"}});
     expect(
@@ -296,4 +296,32 @@ async fn the_operator_makes_locks_and_ends_accounts_beside_the_server() {
             .await
             .unwrap()
     );
+}
+
+#[tokio::test]
+async fn the_case_of_a_name_tells_no_two_people_apart() {
+    let server = Server::start().await;
+    let body = json!({
+        "username": "user-UPPER", "password": PASSWORD, "auth": {"type": "m.login.dummy"},
+    });
+    let answer = expect_ok(server.call("POST", "/register", "", body).await);
+    assert_eq!(answer["user_id"], "@user-upper:example.org");
+    for name in ["User-Upper", "@USER-upper:example.org"] {
+        let login = login_body(name, PASSWORD);
+        let answer = expect_ok(server.call("POST", "/login", "", login).await);
+        assert_eq!(answer["user_id"], "@user-upper:example.org");
+    }
+}
+
+#[tokio::test]
+async fn nobody_proves_with_the_password_of_another_account() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let path = format!("/devices/{}", alice.device);
+    let (status, challenge) = server.call("DELETE", &path, &alice.token, json!({})).await;
+    assert_eq!(status, 401);
+    let body = json!({"auth": password_auth(&bob, &challenge["session"])});
+    let answer = server.call("DELETE", &path, &alice.token, body).await;
+    expect(&answer, 403, "M_FORBIDDEN");
+    expect_ok(server.get(&alice, "/account/whoami").await);
 }

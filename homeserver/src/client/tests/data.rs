@@ -282,12 +282,6 @@ async fn pushers_are_told_event_ids_only_and_go_with_their_device() {
         400,
         "M_INVALID_PARAM",
     );
-    let full = pusher(url, "full");
-    expect(
-        &server.post(&alice, "/pushers/set", full).await,
-        400,
-        "M_INVALID_PARAM",
-    );
     let listed = expect_ok(server.get(&alice, "/pushers").await);
     assert_eq!(listed["pushers"][0]["data"]["url"], url);
     expect_ok(server.post(&other, "/logout", json!({})).await);

@@ -250,20 +250,47 @@ async fn names_that_are_paths_lead_nowhere() {
     expect(&answer, 404, "M_NOT_FOUND");
 }
 
+/// A PNG of this size.
+fn png(width: u32, height: u32) -> &'static [u8] {
+    let mut file = std::io::Cursor::new(Vec::new());
+    let pixels = image::RgbaImage::from_pixel(width, height, image::Rgba([200, 10, 10, 255]));
+    pixels.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    Vec::leak(file.into_inner())
+}
+
 #[tokio::test]
-async fn a_small_image_stands_for_its_thumbnail_and_nothing_else_does() {
+async fn an_image_has_thumbnails_and_nothing_else_does() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
-    let thumbnail = |id: &str| {
-        format!("/_matrix/client/v1/media/thumbnail/example.org/{id}?width=32&height=32")
+    let thumbnail = |id: &str, query: &str| {
+        format!("/_matrix/client/v1/media/thumbnail/example.org/{id}?{query}")
     };
-    let image = server.put_media(&alice, "image/png", b"PNG").await;
-    assert_eq!(server.fetch(&alice, &thumbnail(&image)).await.body, b"PNG");
-    let encrypted = server
-        .put_media(&alice, "application/octet-stream", b"PNG")
-        .await;
-    let answer = server
-        .call("GET", &thumbnail(&encrypted), &alice.token, Value::Null)
-        .await;
-    expect(&answer, 400, "M_UNKNOWN");
+    let image = server.put_media(&alice, "image/png", png(100, 50)).await;
+    for (query, sides) in [
+        ("width=32&height=32&method=scale", (32, 16)),
+        ("width=32&height=32&method=crop", (32, 32)),
+        ("width=32&height=32", (32, 16)),
+        ("width=640&height=480&animated=false", (100, 50)),
+    ] {
+        let served = server.fetch(&alice, &thumbnail(&image, query)).await;
+        assert_eq!(served.status, 200, "{query}");
+        assert_eq!(served.header("content-type"), "image/png");
+        assert!(served.header("content-disposition").starts_with("inline"));
+        let made = image::load_from_memory(&served.body).unwrap();
+        assert_eq!((made.width(), made.height()), sides, "{query}");
+    }
+    let refused = async |id: &str, query: &str| {
+        let path = thumbnail(id, query);
+        server.call("GET", &path, &alice.token, Value::Null).await
+    };
+    let small = "width=32&height=32";
+    let zero = refused(&image, "width=0&height=32").await;
+    expect(&zero, 400, "M_INVALID_PARAM");
+    expect(&refused(&image, "height=32").await, 400, "M_MISSING_PARAM");
+    expect(&refused("nosuch", small).await, 404, "M_NOT_FOUND");
+    let octets = "application/octet-stream";
+    let encrypted = server.put_media(&alice, octets, png(8, 8)).await;
+    expect(&refused(&encrypted, small).await, 400, "M_UNKNOWN");
+    let broken = server.put_media(&alice, "image/png", b"PNG").await;
+    expect(&refused(&broken, small).await, 400, "M_UNKNOWN");
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Server, User, expect, expect_ok};
 
+mod held;
 mod people;
 mod reading;
 mod redacting;
@@ -14,7 +15,7 @@ mod socket;
 
 impl Server {
     /// A room that anybody may join, made by a user.
-    async fn room(&self, creator: &User, extra: Value) -> String {
+    pub(super) async fn room(&self, creator: &User, extra: Value) -> String {
         let mut body = json!({"preset": "public_chat"});
         for (key, value) in extra.as_object().cloned().unwrap_or_default() {
             body[key] = value;
@@ -23,7 +24,7 @@ impl Server {
         answer["room_id"].as_str().unwrap().to_owned()
     }
 
-    async fn join(&self, user: &User, room: &str) {
+    pub(super) async fn join(&self, user: &User, room: &str) {
         expect_ok(
             self.post(user, &format!("/rooms/{room}/join"), json!({}))
                 .await,
@@ -31,7 +32,7 @@ impl Server {
     }
 
     /// Sends a text and answers with the event's id.
-    async fn say(&self, user: &User, room: &str, text: &str) -> String {
+    pub(super) async fn say(&self, user: &User, room: &str, text: &str) -> String {
         let content = json!({"msgtype": "m.text", "body": text});
         let txn_id = text.replace(' ', "_");
         let path = format!("/rooms/{room}/send/m.room.message/{txn_id}");
@@ -40,7 +41,7 @@ impl Server {
     }
 
     /// One sync that does not wait; `query` begins with `&` or is empty.
-    async fn sync(&self, user: &User, since: &str, query: &str) -> Value {
+    pub(super) async fn sync(&self, user: &User, since: &str, query: &str) -> Value {
         let since = if since.is_empty() {
             String::new()
         } else {

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Letters of the boundary between the parts: more than a file could guess.
-const BOUNDARY_CHARS: usize = 32;
+pub(super) const BOUNDARY_CHARS: usize = 32;
 
 /// Serves media to servers that sign.
 ///
@@ -61,7 +61,7 @@ pub(crate) async fn get_content(
 }
 
 /// What stands before and after the file.
-fn envelope(row: &MediaRow, boundary: &str) -> (String, String) {
+pub(super) fn envelope(row: &MediaRow, boundary: &str) -> (String, String) {
     let kind = row
         .content_type
         .as_deref()
@@ -86,7 +86,8 @@ fn is_header_value(text: &str) -> bool {
     HeaderValue::from_str(text).is_ok()
 }
 
-fn header_value(text: &str) -> HeaderValue {
+/// A header of a text that was made here.
+pub(super) fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("multipart/mixed"))
 }
 

@@ -51,6 +51,11 @@ impl From<LoginError> for ApiError {
         match error {
             LoginError::Refused => Self::forbidden("Invalid username or password"),
             LoginError::Locked => Self::user_locked(),
+            LoginError::Deactivated => Self::new(
+                StatusCode::FORBIDDEN,
+                ErrorKind::UserDeactivated,
+                "This account has been deactivated",
+            ),
             LoginError::InvalidDevice => Self::invalid_param("The device id is not valid"),
             LoginError::Password(error) => error.into(),
             LoginError::Store(error) => error.into(),

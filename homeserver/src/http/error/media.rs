@@ -6,7 +6,7 @@ use http::StatusCode;
 use ruma::api::error::ErrorKind;
 
 use super::ApiError;
-use crate::media::{ReserveError, UploadError};
+use crate::media::{ReserveError, ThumbnailError, UploadError};
 
 impl From<ReserveError> for ApiError {
     fn from(error: ReserveError) -> Self {
@@ -35,6 +35,21 @@ impl From<UploadError> for ApiError {
                 Self::internal()
             }
             UploadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ThumbnailError> for ApiError {
+    fn from(error: ThumbnailError) -> Self {
+        match error {
+            ThumbnailError::Size => Self::invalid_param("A thumbnail has a width and a height"),
+            ThumbnailError::TooLarge => Self::too_large(),
+            ThumbnailError::Busy => Self::busy(),
+            ThumbnailError::Unreadable => Self::new(
+                StatusCode::BAD_REQUEST,
+                ErrorKind::Unknown,
+                "There is no thumbnail of these media",
+            ),
         }
     }
 }

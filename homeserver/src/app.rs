@@ -20,8 +20,8 @@ use crate::{
     key_files::TokenKey,
     media::Media,
     outbound::{
-        DeviceLists, EduSource, OwnKeys, ProjectionError, Receipts, Remote, Sender, SenderContext,
-        ServerKeys, Transport,
+        DeviceLists, EduSource, OwnKeys, ProjectionError, PushGateway, Receipts, Remote, Sender,
+        SenderContext, ServerKeys, Transport,
     },
     rooms::{
         Rooms, RoomsContext,
@@ -82,6 +82,8 @@ pub struct Parts {
     pub nonces: Nonces,
     /// What clients are told.
     pub sync: Arc<Sync>,
+    /// The way to phones that sleep.
+    pub push_gateway: PushGateway,
 }
 
 /// What the parts are built from.
@@ -270,6 +272,7 @@ impl App {
             uia,
             nonces,
             sync,
+            push_gateway: PushGateway::new(base.transport),
         }))
     }
 }

@@ -19,6 +19,7 @@ mod expiry;
 mod init;
 mod password;
 mod registration_token;
+mod report;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,9 @@ enum Command {
     /// Make and manage registration tokens, also while the server runs
     #[command(subcommand)]
     RegistrationToken(registration_token::TokenCommand),
+    /// See and remove what users reported, also while the server runs
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// See whether expired content is destroyed in time
     #[command(subcommand)]
     Expiry(expiry::ExpiryCommand),
@@ -89,6 +93,9 @@ fn run(command: Command) -> ExitCode {
             .and_then(|config| check_config::run(&config)),
         Command::User(command) => on_accounts(command.config(), async |accounts| {
             user::run(&command, accounts).await
+        }),
+        Command::Report(command) => on_accounts(command.config(), async |accounts| {
+            report::run(&command, accounts).await
         }),
         Command::Expiry(command) => expiry::run(&command),
         Command::RegistrationToken(command) => on_accounts(command.config(), async |accounts| {

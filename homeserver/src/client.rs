@@ -25,6 +25,7 @@ pub(crate) mod reading;
 pub(crate) mod receipt;
 pub(crate) mod redact;
 pub(crate) mod relations;
+pub(crate) mod reporting;
 pub(crate) mod room;
 pub(crate) mod search;
 pub(crate) mod session;

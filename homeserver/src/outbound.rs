@@ -10,6 +10,7 @@ mod dns;
 mod error;
 mod https;
 mod keys;
+mod push_gateway;
 mod remote;
 mod sender;
 mod server_name;
@@ -25,6 +26,7 @@ pub use self::{
     error::RemoteError,
     https::HttpsTransport,
     keys::{BadDocument, OwnKeys, ServerKeys, signed_document},
+    push_gateway::{PushGateway, PushNotice},
     remote::Remote,
     sender::{
         DeviceLists, EduRange, EduSource, OwedEdu, OwedEdus, Projection, ProjectionError, Receipts,

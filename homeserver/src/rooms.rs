@@ -23,6 +23,7 @@ mod bundles;
 mod chain;
 mod create;
 mod deadline;
+mod departures;
 pub mod ephemeral;
 pub mod expiry;
 mod extremities;
@@ -50,6 +51,7 @@ pub mod typing;
 
 pub use self::{
     create::{CreateError, InitialState, NewRoom, Preset},
+    departures::Departures,
     hosting::{HostError, Hosted},
     join::JoinError,
     local::{MembershipChange, Profile},

@@ -22,9 +22,10 @@ use crate::{
     key_files::{self, KeyFileError, create_private_file},
     listener::{Certificates, ListenerError, Listeners},
     outbound::{HttpsTransport, OutboundError, Transport},
-    rooms::expiry::Purge,
+    rooms::{Departures, expiry::Purge},
     router,
     store::{Store, StoreError, StoreOptions},
+    sync::Pushes,
 };
 
 #[cfg(test)]
@@ -119,6 +120,10 @@ impl Server {
         let purge_interval = app.config.expiry.purge_interval();
         let purge = Purge::new(Arc::clone(&app.rooms), drain.clone(), purge_interval);
         drain.spawn(purge.run());
+        drain.spawn(Departures::new(Arc::clone(&app.rooms), drain.clone()).run());
+        let gateway = app.push_gateway.clone();
+        let pushes = Pushes::new(Arc::clone(&app.sync), gateway, drain.clone());
+        drain.spawn(pushes.run());
         let (addresses, certificates) = (listeners.addresses(), listeners.certificates());
         let serving = {
             let (app, edge, drain) = (app.clone(), edge.clone(), drain.clone());

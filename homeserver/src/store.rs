@@ -33,15 +33,18 @@ mod heads;
 mod ignored_users;
 mod inbound_transactions;
 mod log;
+mod login_tokens;
 mod media;
 mod one_time_keys;
 mod owed;
 mod profiles;
 mod push_rules;
+mod pushers;
 mod receipts;
 mod registration_tokens;
 mod relations;
 mod remote_devices;
+mod reports;
 mod rooms;
 mod scope;
 mod server_keys;
@@ -57,6 +60,7 @@ pub use self::{
     account_data::{CreateFilter, DeletePusher, SetAccountData, SetPusher, SetTag},
     accounts::{
         Account, AccountState, CreateAccount, Creation, Deactivate, SetLocked, SetPassword,
+        SetSuspended,
     },
     aliases::{DeleteAlias, NewAlias},
     append::{Moved, NewEvent, NewMembership, NewTransaction, OnDisk, RoomAppend},
@@ -81,14 +85,17 @@ pub use self::{
     heads::Heads,
     inbound_transactions::{ReceiveToDevice, TakeTransaction},
     log::{LogEnd, LogKind, LogRow},
+    login_tokens::{CreateLoginToken, TakeLoginToken},
     media::{KeepMedia, MediaRow, MediaUsage, ReserveMedia},
     one_time_keys::{KeyCounts, KeyUpload, NewKey, UploadKeys},
     owed::StoredReceipt,
     profiles::{CreateOpenidToken, SetProfileField},
     push_rules::{EditPushRules, PushRuleEdit, PushRuleError},
+    pushers::{MovePusher, PusherRow},
     receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     remote_devices::{ChangeRemoteDevices, RemoteChange, RemoteDeviceList, StoreRemoteDevices},
+    reports::{KeepReport, RemoveReport, Report},
     rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
     scope::Scope,
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
@@ -100,7 +107,7 @@ pub use self::{
         ToDeviceMessage, ToDeviceTransaction, queue_edu,
     },
     tx::Tx,
-    writer::{Change, Committed, Published},
+    writer::{Change, Committed, Look, Published},
 };
 pub(crate) use self::{
     devices::TouchDevice,
@@ -131,6 +138,8 @@ pub struct Store {
     rules_cache: Arc<push_rules::RulesCache>,
     ignored_cache: Arc<ignored_users::IgnoredCache>,
     lonely_cache: relations::LonelyCache,
+    /// How often pushers were set by this process.
+    pushers_set: AtomicU64,
     transaction_cache: timeline::TransactionCache,
 }
 
@@ -184,6 +193,7 @@ impl Store {
             rules_cache,
             ignored_cache,
             lonely_cache: relations::LonelyCache::new(),
+            pushers_set: AtomicU64::new(0),
             transaction_cache: timeline::transaction_cache(),
         }))
     }

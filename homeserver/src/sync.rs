@@ -26,7 +26,9 @@ pub mod filter;
 mod key_changes;
 mod left;
 pub mod notify;
+mod notifying;
 mod own;
+mod pushes;
 mod room;
 mod state;
 mod summary;
@@ -36,7 +38,7 @@ mod told;
 mod unread;
 mod window;
 
-pub use self::{answer::Answer, key_changes::KeyChanges};
+pub use self::{answer::Answer, key_changes::KeyChanges, notifying::Notifying, pushes::Pushes};
 use self::{
     filter::{FilterError, SyncFilter},
     notify::{Feed, Feeds},
@@ -53,6 +55,10 @@ const PUSH_RULES: &str = "m.push_rules";
 const IGNORED_USER_LIST: &str = "m.ignored_user_list";
 /// Devices of which it is remembered up to where their messages were deleted.
 const DEVICES_MAX: usize = 20_000;
+/// Rows of the log that one page of notifications looks at.
+const NOTIFICATION_ROWS: u64 = 500;
+/// Pages of the log that one answer with notifications looks at.
+const NOTIFICATION_PAGES_MAX: usize = 10;
 /// How often an answer is begun again because a membership moved beyond it meanwhile.
 const LOOKS_MAX: usize = 4;
 

@@ -11,6 +11,7 @@ mod m0004_keys;
 mod m0005_federation;
 mod m0006_backups_and_media;
 mod m0007_expiry;
+mod m0009_moderation;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_federation::Migration),
             Box::new(m0006_backups_and_media::Migration),
             Box::new(m0007_expiry::Migration),
+            Box::new(m0009_moderation::Migration),
         ]
     }
 }

@@ -7,8 +7,8 @@ use ruma::{OwnedUserId, UserId};
 
 use super::{Accounts, PasswordError, Registration, RegistrationError};
 use crate::store::{
-    Account, CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken, SetLocked,
-    StoreError,
+    Account, CreateRegistrationToken, RegistrationToken, RemoveReport, Report,
+    RevokeRegistrationToken, SetLocked, SetSuspended, StoreError,
 };
 
 /// Letters of a registration token that the server chooses.
@@ -81,6 +81,41 @@ pub async fn set_locked(
     let found = accounts.store.commit(change).await?.output;
     accounts.sessions.forget_all();
     Ok(found)
+}
+
+/// Suspends an account, or ends that. Answers whether there is such an account.
+///
+/// # Errors
+/// What the database says.
+pub async fn set_suspended(
+    accounts: &Accounts,
+    user: &UserId,
+    suspended: bool,
+) -> Result<bool, StoreError> {
+    let change = SetSuspended {
+        user_id: user.to_owned(),
+        suspended,
+    };
+    let found = accounts.store.commit(change).await?.output;
+    accounts.sessions.forget_all();
+    Ok(found)
+}
+
+/// What users reported, oldest first.
+///
+/// # Errors
+/// What the database says.
+pub async fn list_reports(accounts: &Accounts) -> Result<Vec<Report>, StoreError> {
+    accounts.store.reports().await
+}
+
+/// Removes a report. Answers whether there was one.
+///
+/// # Errors
+/// What the database says.
+pub async fn remove_report(accounts: &Accounts, id: &str) -> Result<bool, StoreError> {
+    let change = RemoveReport { id: id.to_owned() };
+    Ok(accounts.store.commit(change).await?.output)
 }
 
 /// All accounts, deactivated ones included, in the order of their ids.

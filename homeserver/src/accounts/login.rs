@@ -6,8 +6,10 @@
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 
-use super::{Accounts, PasswordCheck, PasswordError, Session, TokenName};
-use crate::store::{Deactivate, DeleteDevices, NewSession, SetPassword, StartSession, StoreError};
+use super::{Accounts, PasswordCheck, PasswordError, Session, TokenName, openid_token_hash};
+use crate::store::{
+    Deactivate, DeleteDevices, NewSession, SetPassword, StartSession, StoreError, TakeLoginToken,
+};
 
 /// The longest device id that a client may choose, in bytes.
 const DEVICE_ID_BYTES_MAX: usize = 255;
@@ -69,8 +71,30 @@ impl Accounts {
         match (check, user) {
             (PasswordCheck::Right, Some(user)) => self.begin_session(user, login).await,
             (PasswordCheck::Locked, _) => Err(LoginError::Locked),
-            (_, Some(user)) if self.is_deactivated(&user).await? => Err(LoginError::Deactivated),
+            (_, Some(user)) => Err(match self.is_deactivated(&user).await? {
+                true => LoginError::Deactivated,
+                false => LoginError::Refused,
+            }),
             _ => Err(LoginError::Refused),
+        }
+    }
+
+    /// Begins a session for whoever shows a token that another session was given.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub async fn log_in_with_token(
+        &self,
+        token: &str,
+        login: Login,
+    ) -> Result<Session, LoginError> {
+        let take = TakeLoginToken {
+            token_hash: openid_token_hash(token),
+            now_ms: self.clock.now_ms(),
+        };
+        match self.store.commit(take).await?.output {
+            Some(user) => self.begin_session(user, login).await,
+            None => Err(LoginError::Refused),
         }
     }
 

@@ -144,6 +144,17 @@ impl Sessions {
         })
     }
 
+    /// Whether the user of a session may read, but say nothing.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn is_suspended(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self
+            .find(id)
+            .await?
+            .is_some_and(|session| session.row.suspended))
+    }
+
     /// Waits until the session is over: for requests that stay open. A failing database ends the
     /// wait as well, since nothing can be known then.
     pub async fn ended(&self, id: &str) {

@@ -7,7 +7,9 @@
 
 pub(crate) mod get_user_info;
 pub(crate) mod is_user_locked;
+pub(crate) mod is_user_suspended;
 pub(crate) mod lock_user;
+pub(crate) mod suspend_user;
 
 use ruma::UserId;
 

@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub(crate) mod delete_pushrule;
+pub(crate) mod get_notifications;
 pub(crate) mod get_pushers;
 pub(crate) mod get_pushrule;
 pub(crate) mod get_pushrule_actions;

@@ -24,6 +24,7 @@ mod backups;
 mod data;
 mod keys;
 mod media;
+mod moderation;
 mod push_rules;
 mod search;
 mod sessions;

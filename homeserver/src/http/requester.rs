@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
-use http::{header, request::Parts};
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use http::{StatusCode, header, request::Parts};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId, api::error::ErrorKind};
 
 use super::{
     error::ApiError,
@@ -34,6 +34,12 @@ pub struct Requester {
     /// When the token expires, in milliseconds since the Unix epoch; none if it does not.
     pub expires_ms: Option<i64>,
 }
+
+/// A requester who may do more than read: an extractor that refuses whoever is suspended.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#account-suspension>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Active(pub Requester);
 
 /// Why a token does not identify anybody.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +111,24 @@ impl Authenticator {
     }
 }
 
+impl Authenticator {
+    /// Whether the requester may do more than read.
+    ///
+    /// # Errors
+    /// `M_USER_SUSPENDED` if not.
+    pub async fn must_be_active(&self, requester: &Requester) -> Result<(), ApiError> {
+        let sessions = self.accounts.sessions();
+        if sessions.is_suspended(&requester.session_id).await? {
+            return Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                ErrorKind::UserSuspended,
+                "You cannot perform this action while suspended",
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl Requester {
     /// Whether a path that names a user names the requester.
     ///
@@ -140,6 +164,23 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let token = token_of(parts)?.ok_or(TokenError::Missing)?;
         admit(parts, &token, &Arc::<Authenticator>::from_ref(state)).await
+    }
+}
+
+impl<S> FromRequestParts<S> for Active
+where
+    S: Send + Sync,
+    Arc<Authenticator>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let requester =
+            <Requester as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        Arc::<Authenticator>::from_ref(state)
+            .must_be_active(&requester)
+            .await?;
+        Ok(Self(requester))
     }
 }
 

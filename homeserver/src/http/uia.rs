@@ -43,6 +43,8 @@ pub enum Operation {
     DeleteDevices,
     /// Replacing cross-signing keys.
     UploadSigningKeys,
+    /// Letting another device log in.
+    GetLoginToken,
 }
 
 /// One that is open.

@@ -180,6 +180,7 @@ impl Web for Clients {
 #[derive(Debug)]
 pub struct HttpsTransport {
     names: ServerNames,
+    dns: CheckedDns,
     clients: Arc<Clients>,
 }
 
@@ -207,8 +208,13 @@ impl HttpsTransport {
     ) -> Result<Self, OutboundError> {
         let clients = Arc::new(Clients::new(&config)?);
         let web: Arc<dyn Web> = Arc::clone(&clients) as Arc<dyn Web>;
-        let names = ServerNames::new(CheckedDns::new(dns, config), web, clock);
-        Ok(Self { names, clients })
+        let dns = CheckedDns::new(dns, config);
+        let names = ServerNames::new(dns.clone(), web, clock);
+        Ok(Self {
+            names,
+            dns,
+            clients,
+        })
     }
 }
 
@@ -238,6 +244,19 @@ impl Transport for HttpsTransport {
             }
             self.names.forget(destination);
             Err(failure)
+        })
+    }
+
+    fn web<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        request: http::Request<Bytes>,
+        bounds: Bounds,
+    ) -> Pending<'a, Result<http::Response<Bytes>, RemoteError>> {
+        Box::pin(async move {
+            let endpoint = self.dns.endpoint(host, port).await?;
+            self.clients.execute(&endpoint, request, bounds).await
         })
     }
 }

@@ -120,6 +120,19 @@ impl Transport for Network {
             Ok(answer(&request))
         })
     }
+
+    fn web<'a>(
+        &'a self,
+        host: &'a str,
+        _: u16,
+        request: Request<Bytes>,
+        bounds: Bounds,
+    ) -> Pending<'a, Result<Response<Bytes>, RemoteError>> {
+        Box::pin(async move {
+            let host = ServerName::parse(host).map_err(|_| RemoteError::Request)?;
+            self.request(&host, request, bounds).await
+        })
+    }
 }
 
 /// An answer in JSON.

@@ -60,4 +60,17 @@ pub trait Transport: Debug + Send + Sync + 'static {
         request: http::Request<Bytes>,
         bounds: Bounds,
     ) -> Pending<'a, Result<http::Response<Bytes>, RemoteError>>;
+
+    /// Sends one request to a host that is no server of Matrix, such as a push gateway, over HTTPS and at a checked address. The
+    /// URI of `request` is a path with its query. Without a way there, nobody can be reached.
+    fn web<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        request: http::Request<Bytes>,
+        bounds: Bounds,
+    ) -> Pending<'a, Result<http::Response<Bytes>, RemoteError>> {
+        let _ = (host, port, request, bounds);
+        Box::pin(async { Err(RemoteError::Connect) })
+    }
 }

@@ -16,6 +16,7 @@ pub(super) fn routes() -> Router<App> {
         .merge(third_party_ids())
         .merge(third_party_networks())
         .merge(admin())
+        .merge(reports())
         .merge(discovery())
 }
 
@@ -48,6 +49,9 @@ fn sessions() -> Router<App> {
             get_login_types::get_login_types_route,
         )
         .endpoint::<wire::session::login::v3::Request, _, _>(login::login_route)
+        .endpoint::<wire::session::get_login_token::v1::Request, _, _>(
+            get_login_token::get_login_token_route,
+        )
         .endpoint::<wire::session::refresh_token::v3::Request, _, _>(
             refresh_token::refresh_token_route,
         )
@@ -162,6 +166,9 @@ fn push() -> Router<App> {
         .endpoint::<wire::push::set_pushrule_enabled::v3::Request, _, _>(
             set_pushrule_enabled::set_pushrule_enabled_route,
         )
+        .endpoint::<wire::push::get_notifications::v3::Request, _, _>(
+            get_notifications::get_notifications_route,
+        )
         .endpoint::<wire::push::get_pushers::v3::Request, _, _>(get_pushers::get_pushers_route)
         .endpoint::<wire::push::set_pusher::v3::Request, _, _>(set_pusher::set_pusher_route)
 }
@@ -229,4 +236,18 @@ fn admin() -> Router<App> {
         .endpoint::<wire::get_user_info::v3::Request, _, _>(get_user_info::get_user_info_route)
         .endpoint::<wire::is_user_locked::v1::Request, _, _>(is_user_locked::is_user_locked_route)
         .endpoint::<wire::lock_user::v1::Request, _, _>(lock_user::lock_user_route)
+        .endpoint::<wire::is_user_suspended::v1::Request, _, _>(
+            is_user_suspended::is_user_suspended_route,
+        )
+        .endpoint::<wire::suspend_user::v1::Request, _, _>(suspend_user::suspend_user_route)
+}
+
+fn reports() -> Router<App> {
+    use client::reporting::*;
+    Router::new()
+        .endpoint::<wire::room::report_content::v3::Request, _, _>(
+            report_content::report_content_route,
+        )
+        .endpoint::<wire::room::report_room::v3::Request, _, _>(report_room::report_room_route)
+        .endpoint::<wire::reporting::report_user::v3::Request, _, _>(report_user::report_user_route)
 }

@@ -7,7 +7,7 @@
 
 use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect, sea_query::OnConflict,
 };
 
@@ -268,6 +268,11 @@ impl Change for SetPusher {
         use pushers::Column;
         let kept = pushers::Entity::find()
             .filter(Column::UserId.eq(self.user_id.as_str()))
+            .filter(
+                Condition::any()
+                    .add(Column::AppId.ne(self.app_id.as_str()))
+                    .add(Column::Pushkey.ne(self.pushkey.as_str())),
+            )
             .count(tx.connection())
             .await?;
         if kept >= PUSHERS_MAX {
@@ -277,6 +282,7 @@ impl Change for SetPusher {
             pushers::Entity::delete_many()
                 .filter(Column::AppId.eq(self.app_id.as_str()))
                 .filter(Column::Pushkey.eq(self.pushkey.as_str()))
+                .filter(Column::UserId.ne(self.user_id.as_str()))
                 .exec(tx.connection())
                 .await?;
         }
@@ -286,6 +292,7 @@ impl Change for SetPusher {
             pushkey: Set(self.pushkey.clone()),
             device_id: Set(self.device_id.to_string()),
             content: Set(self.content.clone()),
+            position: Set(tx.head()),
         };
         pushers::Entity::insert(row)
             .on_conflict(

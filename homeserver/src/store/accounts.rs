@@ -12,7 +12,7 @@ use super::{
     Change, LogKind, Scope, Store, StoreError, Tx, account_data, devices,
     entity::{
         account_data as account_data_rows, accounts, backup_keys, cross_signing_keys, filters,
-        key_backups, key_signatures, openid_tokens, profiles,
+        key_backups, key_signatures, login_tokens, openid_tokens, profiles,
     },
     push_rules, registration_tokens,
     sessions::{self, NewSession},
@@ -52,6 +52,8 @@ pub struct Account {
     pub state: AccountState,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: i64,
+    /// Whether the user may read, but say nothing.
+    pub suspended: bool,
 }
 
 impl TryFrom<accounts::Model> for Account {
@@ -65,6 +67,7 @@ impl TryFrom<accounts::Model> for Account {
             password_hash: row.password_hash,
             state: AccountState::from_number(row.state)?,
             created_ms: row.created_ms,
+            suspended: row.suspended,
         })
     }
 }
@@ -143,6 +146,7 @@ impl Change for CreateAccount {
             password_hash: Set(self.password_hash.clone()),
             state: Set(AccountState::Active as i16),
             created_ms: Set(self.now_ms),
+            suspended: Set(false),
         };
         accounts::Entity::insert(row)
             .exec_without_returning(tx.connection())
@@ -224,6 +228,30 @@ impl Change for SetLocked {
     }
 }
 
+/// Suspends an account, or ends that: its user may read, but say nothing.
+#[derive(Clone, Debug)]
+pub struct SetSuspended {
+    /// Whose.
+    pub user_id: OwnedUserId,
+    /// Whether it is suspended from now on.
+    pub suspended: bool,
+}
+
+impl Change for SetSuspended {
+    /// Whether there is such an account, not deactivated.
+    type Output = bool;
+
+    async fn apply(&self, tx: &mut Tx) -> Result<bool, StoreError> {
+        let updated = accounts::Entity::update_many()
+            .col_expr(accounts::Column::Suspended, Expr::value(self.suspended))
+            .filter(accounts::Column::UserId.eq(self.user_id.as_str()))
+            .filter(accounts::Column::State.ne(AccountState::Deactivated as i16))
+            .exec(tx.connection())
+            .await?;
+        Ok(updated.rows_affected == 1)
+    }
+}
+
 /// Ends an account for ever: password, sessions, devices, keys, profile and account data go; the
 /// id stays taken.
 #[derive(Clone, Debug)]
@@ -266,6 +294,7 @@ impl Change for Deactivate {
             account_data_rows,
             filters,
             openid_tokens,
+            login_tokens,
             cross_signing_keys,
             key_backups,
             backup_keys

@@ -149,6 +149,27 @@ impl Store {
         rows.into_iter().map(LogRow::try_from).collect()
     }
 
+    /// The rows of events of several scopes below a position, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Store::log_of`].
+    pub async fn newest_events_of(
+        &self,
+        scopes: &[Scope<'_>],
+        below: i64,
+        limit: u64,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        let rows = log::Entity::find()
+            .filter(log::Column::Scope.is_in(scopes.iter().map(Scope::to_string)))
+            .filter(log::Column::Position.lt(below))
+            .filter(log::Column::Kind.is_in([LogKind::Event as i16, LogKind::OwedEvent as i16]))
+            .order_by_desc(log::Column::Position)
+            .limit(limit)
+            .all(self.reader())
+            .await?;
+        rows.into_iter().map(LogRow::try_from).collect()
+    }
+
     /// The newest position of a scope, from the cache or else from the database; 0 if it has none.
     ///
     /// # Errors

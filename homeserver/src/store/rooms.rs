@@ -9,11 +9,14 @@ use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId,
     events::room::member::MembershipState,
 };
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect,
+    sea_query::{Expr, Query},
+};
 
 use super::{
-    Change, Store, StoreError, Tx,
-    entity::{missing_events, profiles, room_members, rooms, transaction_ids},
+    AccountState, Change, Store, StoreError, Tx,
+    entity::{accounts, missing_events, profiles, room_members, rooms, transaction_ids},
     events::parse_ids,
 };
 
@@ -103,6 +106,41 @@ impl TryFrom<room_members::Model> for MembershipRow {
 }
 
 impl Store {
+    /// Memberships that are held by users whose accounts are over: joined, invited or knocking.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn departed_members(
+        &self,
+        limit: u64,
+    ) -> Result<Vec<(OwnedRoomId, OwnedUserId)>, StoreError> {
+        use room_members::Column;
+        let over = Query::select()
+            .column(accounts::Column::UserId)
+            .from(accounts::Entity)
+            .and_where(accounts::Column::State.eq(AccountState::Deactivated as i16))
+            .to_owned();
+        let held = [Membership::Join, Membership::Invite, Membership::Knock];
+        let rows: Vec<(String, String)> = room_members::Entity::find()
+            .select_only()
+            .column(Column::RoomId)
+            .column(Column::UserId)
+            .filter(Column::UserId.in_subquery(over))
+            .filter(Column::Membership.is_in(held.iter().map(Membership::as_str)))
+            .limit(limit)
+            .into_tuple()
+            .all(self.reader())
+            .await?;
+        let corrupt = |column| StoreError::corrupt("room_members", column);
+        let parse = |(room, user): (String, String)| {
+            Ok((
+                OwnedRoomId::try_from(room).map_err(|_| corrupt("room_id"))?,
+                OwnedUserId::try_from(user).map_err(|_| corrupt("user_id"))?,
+            ))
+        };
+        rows.into_iter().map(parse).collect()
+    }
+
     /// A room's row.
     ///
     /// # Errors

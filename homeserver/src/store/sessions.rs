@@ -101,6 +101,8 @@ pub struct SessionRow {
     pub pending_attempt: Option<String>,
     /// What the account may do.
     pub account: AccountState,
+    /// Whether its user may read, but say nothing.
+    pub suspended: bool,
     /// The day on which the device was last used, in days since the Unix epoch.
     pub seen_day: i64,
 }
@@ -114,9 +116,10 @@ impl Store {
         let Some(row) = sessions::Entity::find_by_id(id).one(self.reader()).await? else {
             return Ok(None);
         };
-        let state: Option<i16> = accounts::Entity::find_by_id(row.user_id.clone())
+        let state: Option<(i16, bool)> = accounts::Entity::find_by_id(row.user_id.clone())
             .select_only()
             .column(accounts::Column::State)
+            .column(accounts::Column::Suspended)
             .into_tuple()
             .one(self.reader())
             .await?;
@@ -127,7 +130,7 @@ impl Store {
                 .into_tuple()
                 .one(self.reader())
                 .await?;
-        let (Some(state), Some(seen_day)) = (state, seen_day) else {
+        let (Some((state, suspended)), Some(seen_day)) = (state, seen_day) else {
             // It ended between the reads.
             return Ok(None);
         };
@@ -140,6 +143,7 @@ impl Store {
             attempt: row.attempt,
             pending_attempt: row.pending_attempt,
             account: AccountState::from_number(state)?,
+            suspended,
             seen_day,
         }))
     }

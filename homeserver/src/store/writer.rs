@@ -8,8 +8,9 @@
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryOrder, QuerySelect,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait,
+    QueryFilter, QueryOrder, QuerySelect, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -19,6 +20,8 @@ use super::{Engine, Heads, LogRow, StoreError, Tx, entity::log};
 const WAITING_MAX: usize = 1024;
 /// Changes in one transaction: beyond this, the latency of the first outweighs what is saved.
 const BATCH_MAX: usize = 256;
+/// Rows of other processes that are taken note of at once.
+const FOREIGN_ROWS_MAX: u64 = 10_000;
 /// The key of PostgreSQL's advisory lock that guards the log: "passeur" in ASCII.
 const LOG_LOCK: &str = "SELECT pg_advisory_xact_lock(31647966270219634)";
 
@@ -268,7 +271,7 @@ impl Task {
     }
 
     async fn try_commit(&self, batch: &mut Batch) -> Result<Published, StoreError> {
-        let mut tx = self.begin().await?;
+        let (mut tx, foreign) = self.begin().await?;
         for job in batch.iter_mut() {
             if let Err(error) = job.apply(&mut tx).await {
                 // The connection is given back either way; the first error is the one that counts.
@@ -278,13 +281,19 @@ impl Task {
         }
         let finished = tx.finish().await?;
         finished.connection.commit().await?;
+        let mut rows = finished.appended;
+        if !foreign.is_empty() {
+            rows.splice(..0, foreign);
+        }
         Ok(Published {
-            rows: finished.appended,
+            rows,
             head: finished.head,
         })
     }
 
-    async fn begin(&self) -> Result<Tx, StoreError> {
+    /// Begins a transaction; answers with it what another process (the command line) has appended to the log since this one looked
+    /// last, so that caches and syncs hear of it as of our own.
+    async fn begin(&self) -> Result<(Tx, Vec<LogRow>), StoreError> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
@@ -301,7 +310,38 @@ impl Task {
             .into_tuple()
             .one(&connection)
             .await?;
-        Ok(Tx::new(connection, head.unwrap_or(0)))
+        let (head, known) = (head.unwrap_or(0), self.heads.head());
+        let foreign = match head > known {
+            true => foreign_rows(&connection, known).await?,
+            false => Vec::new(),
+        };
+        Ok((Tx::new(connection, head), foreign))
+    }
+}
+
+/// The rows above a position, at most [`FOREIGN_ROWS_MAX`].
+async fn foreign_rows(
+    connection: &DatabaseTransaction,
+    known: i64,
+) -> Result<Vec<LogRow>, StoreError> {
+    let rows = log::Entity::find()
+        .filter(log::Column::Position.gt(known))
+        .order_by_asc(log::Column::Position)
+        .limit(FOREIGN_ROWS_MAX)
+        .all(connection)
+        .await?;
+    rows.into_iter().map(LogRow::try_from).collect()
+}
+
+/// Changes nothing: only looks whether another process has.
+#[derive(Clone, Copy, Debug)]
+pub struct Look;
+
+impl Change for Look {
+    type Output = ();
+
+    async fn apply(&self, _: &mut Tx) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -25,7 +25,7 @@ use ruma::{
         StateEventType,
         room::power_levels::{RoomPowerLevels, RoomPowerLevelsSource},
     },
-    push::{PushConditionPowerLevelsCtx, Ruleset},
+    push::{Action, PushConditionPowerLevelsCtx, Ruleset},
     state_res::events::RoomCreateEvent,
 };
 use serde::Deserialize;
@@ -141,12 +141,22 @@ impl Unread {
 
 /// Up to which room order a user has read, by thread; the empty one covers all.
 #[derive(Clone, Debug, Default)]
-struct ReadUpTo(HashMap<String, i64>);
+pub(super) struct ReadUpTo(HashMap<String, i64>);
 
 impl ReadUpTo {
     fn covers(&self, event: &UnreadEvent) -> bool {
+        self.covers_place(event.order, &event.thread)
+    }
+
+    /// Whether an event of the room is read.
+    pub(super) fn covers_event(&self, event: &Event) -> bool {
+        let order = event.room_order.unwrap_or(i64::MAX);
+        self.covers_place(order, &thread_of(event))
+    }
+
+    fn covers_place(&self, order: i64, thread: &str) -> bool {
         let upto = |thread: &str| self.0.get(thread).copied().unwrap_or(i64::MIN);
-        event.order <= upto("").max(upto(&event.thread))
+        order <= upto("").max(upto(thread))
     }
 }
 
@@ -264,7 +274,11 @@ impl Sync {
     }
 
     /// Up to where a user has read; a room without a receipt is read up to where the user joined.
-    async fn read_up_to(&self, user: &UserId, snapshot: &Snapshot) -> Result<ReadUpTo, StoreError> {
+    pub(super) async fn read_up_to(
+        &self,
+        user: &UserId,
+        snapshot: &Snapshot,
+    ) -> Result<ReadUpTo, StoreError> {
         let receipts = self
             .context
             .store
@@ -359,7 +373,8 @@ impl Sync {
 }
 
 /// What push rules look at beside the event.
-struct RoomFacts {
+#[derive(Default)]
+pub(super) struct RoomFacts {
     joined_members: u32,
     display_name: Option<String>,
     power_levels: Option<PushConditionPowerLevelsCtx>,
@@ -367,7 +382,7 @@ struct RoomFacts {
 
 impl RoomFacts {
     /// Looks up what these events can ask for, which for encrypted ones is next to nothing.
-    async fn new(
+    pub(super) async fn new(
         sync: &Sync,
         snapshot: &Snapshot,
         user: &UserId,
@@ -393,15 +408,31 @@ impl RoomFacts {
     }
 
     fn count(&self, rules: &Ruleset, event: &Event, user: &UserId) -> push::Count {
+        let (room, user) = self.views(user);
+        push::count(rules, &PushEvent::new(&event.pdu), &room, &user)
+    }
+
+    /// What the first rule that applies to an event says.
+    pub(super) fn actions<'r>(
+        &self,
+        rules: &'r Ruleset,
+        event: &Event,
+        user: &UserId,
+    ) -> Option<&'r [Action]> {
+        let (room, user) = self.views(user);
+        push::actions(rules, &PushEvent::new(&event.pdu), &room, &user)
+    }
+
+    fn views<'a>(&'a self, user_id: &'a UserId) -> (PushRoom<'a>, PushUser<'a>) {
         let room = PushRoom {
             joined_members: self.joined_members,
             power_levels: self.power_levels.as_ref(),
         };
         let user = PushUser {
-            user_id: user,
+            user_id,
             display_name: self.display_name.as_deref(),
         };
-        push::count(rules, &PushEvent::new(&event.pdu), &room, &user)
+        (room, user)
     }
 }
 

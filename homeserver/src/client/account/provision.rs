@@ -16,7 +16,7 @@ use crate::{
     accounts::{Login, Registration},
     app::App,
     http::{
-        decode::{raw_json, read_body},
+        decode::{parse_json, raw_json, read_body},
         error::ApiError,
     },
 };

@@ -6,8 +6,9 @@ use axum::extract::State;
 use ruma::{
     RoomVersionId,
     api::client::discovery::get_capabilities::v3::{
-        Capabilities, ProfileFieldsCapability, Request, Response, RoomVersionStability,
-        RoomVersionsCapability, ThirdPartyIdChangesCapability,
+        AccountModerationCapability, Capabilities, GetLoginTokenCapability,
+        ProfileFieldsCapability, Request, Response, RoomVersionStability, RoomVersionsCapability,
+        ThirdPartyIdChangesCapability,
     },
 };
 
@@ -22,7 +23,7 @@ use crate::{
 /// Lists what a user may do here.
 pub(crate) async fn get_capabilities_route(
     State(app): State<App>,
-    _: Requester,
+    requester: Requester,
     Ruma(_): Ruma<Request>,
 ) -> ApiResult<Response> {
     let versions = [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12];
@@ -36,5 +37,8 @@ pub(crate) async fn get_capabilities_route(
     );
     capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
     capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
+    capabilities.get_login_token = GetLoginTokenCapability::new(true);
+    let is_admin = app.config.admin.is_admin(&requester.user_id);
+    capabilities.account_moderation = AccountModerationCapability::new(is_admin, is_admin);
     Ok(RumaResponse(Response::new(capabilities)))
 }

@@ -7,7 +7,7 @@ use crate::{
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         error::ApiError,
-        requester::Requester,
+        requester::Active,
     },
     rooms::MembershipChange,
 };
@@ -18,7 +18,7 @@ use ruma::api::client::membership::invite_user::v3::InvitationRecipient;
 /// Invites somebody, local or not.
 pub(crate) async fn invite_user_route(
     State(app): State<App>,
-    requester: Requester,
+    Active(requester): Active,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     let InvitationRecipient::UserId(recipient) = request.recipient else {

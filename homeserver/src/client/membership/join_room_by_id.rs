@@ -9,14 +9,14 @@ use crate::{
     app::App,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
-        requester::Requester,
+        requester::Active,
     },
 };
 
 /// Joins a room that this server knows, or to which the user is invited.
 pub(crate) async fn join_room_by_id_route(
     State(app): State<App>,
-    requester: Requester,
+    Active(requester): Active,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     let room = request.room_id;

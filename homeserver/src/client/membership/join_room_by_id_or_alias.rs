@@ -7,7 +7,7 @@ use crate::{
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         error::ApiError,
-        requester::Requester,
+        requester::Active,
     },
 };
 use axum::extract::State;
@@ -17,7 +17,7 @@ use ruma::api::client::membership::join_room_by_id_or_alias::v3;
 /// Joins a room by id or alias, through the servers named if need be.
 pub(crate) async fn join_room_by_id_or_alias_route(
     State(app): State<App>,
-    requester: Requester,
+    Active(requester): Active,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     let (room, servers) = match OwnedRoomId::try_from(request.room_id_or_alias) {

@@ -20,6 +20,9 @@ pub(crate) async fn send_message_event_route(
     requester: Requester,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
+    if request.event_type.to_string() != "m.room.redaction" {
+        app.authenticator.must_be_active(&requester).await?;
+    }
     let key = format!(
         "send {} {} {}",
         request.room_id, request.event_type, request.txn_id

@@ -10,14 +10,14 @@ use crate::{
     app::App,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
-        requester::Requester,
+        requester::Active,
     },
 };
 
 /// Removes a field of the requester's profile.
 pub(crate) async fn delete_profile_field_route(
     State(app): State<App>,
-    requester: Requester,
+    Active(requester): Active,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     requester.must_be(&request.user_id)?;

@@ -46,6 +46,7 @@ pub(crate) async fn set_pusher_route(
             if !app.store.commit(change).await?.output {
                 return Err(too_many());
             }
+            app.store.note_pusher_set();
         }
         PusherAction::Delete(ids) => {
             let change = DeletePusher {

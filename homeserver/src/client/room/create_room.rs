@@ -21,7 +21,7 @@ use crate::{
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         error::ApiError,
-        requester::Requester,
+        requester::{Active, Requester},
     },
     rooms::{InitialState, MembershipChange, NewRoom, Preset},
 };
@@ -34,7 +34,7 @@ const INVITES_MAX: usize = 500;
 /// Creates a room, makes its alias and invites people.
 pub(crate) async fn create_room_route(
     State(app): State<App>,
-    requester: Requester,
+    Active(requester): Active,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     if request.initial_state.len() > INITIAL_STATE_MAX || request.invite.len() > INVITES_MAX {

@@ -20,13 +20,22 @@ use crate::{
     },
 };
 
-/// Logs in with a password.
+/// Logs in with a password, or with a token that another session was given.
 pub(crate) async fn login_route(
     State(app): State<App>,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
-    let password = match request.login_info {
-        v3::LoginInfo::Password(password) => password,
+    let login = Login {
+        device_id: request.device_id,
+        display_name: request.initial_device_display_name,
+        refreshable: request.refresh_token,
+    };
+    let session = match request.login_info {
+        v3::LoginInfo::Password(password) => {
+            let user = user_of(&app, &password)?;
+            app.accounts.log_in(user, &password.password, login).await?
+        }
+        v3::LoginInfo::Token(token) => app.accounts.log_in_with_token(&token.token, login).await?,
         v3::LoginInfo::ApplicationService(_) => {
             return Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
@@ -42,13 +51,6 @@ pub(crate) async fn login_route(
             ));
         }
     };
-    let user = user_of(&app, &password)?;
-    let login = Login {
-        device_id: request.device_id,
-        display_name: request.initial_device_display_name,
-        refreshable: request.refresh_token,
-    };
-    let session = app.accounts.log_in(user, &password.password, login).await?;
     let tokens = app.tokens.issue(&session)?;
     let mut response = v3::Response::new(session.user_id, tokens.access_token, session.device_id);
     response.refresh_token = tokens.refresh_token;

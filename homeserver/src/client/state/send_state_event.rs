@@ -13,7 +13,7 @@ use crate::{
             ApiResult, BODY_BYTES_MAX, Ruma, RumaResponse, decode, path_arguments, read_body,
         },
         error::ApiError,
-        requester::Requester,
+        requester::{Active, Requester},
     },
     rooms::Draft,
 };
@@ -24,7 +24,7 @@ const EXPIRY: &str = "org.passeur.room.expiry";
 /// Sets a place of the room's state.
 pub(crate) async fn send_state_event_route(
     State(app): State<App>,
-    requester: Requester,
+    Active(requester): Active,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     set(app, requester, request).await
@@ -33,7 +33,7 @@ pub(crate) async fn send_state_event_route(
 /// The same where the path has no state key: then it is empty.
 pub(crate) async fn send_without_state_key_route(
     State(app): State<App>,
-    requester: Requester,
+    Active(requester): Active,
     request: axum::extract::Request,
 ) -> ApiResult<v3::Response> {
     let (mut parts, body) = request.into_parts();

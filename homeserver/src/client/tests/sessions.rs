@@ -54,7 +54,7 @@ async fn unknown_accounts_and_wrong_passwords_look_the_same() {
             "POST",
             "/login",
             "",
-            json!({"type": "m.login.token", "token": "x"}),
+            json!({"type": "org.example.dance", "token": "x"}),
         )
         .await;
     expect(&other, 400, "M_UNKNOWN");
@@ -281,7 +281,12 @@ async fn the_server_says_what_it_can_do() {
         false
     );
     let flows = expect_ok(server.call("GET", "/login", "", Value::Null).await);
-    assert_eq!(flows, json!({"flows": [{"type": "m.login.password"}]}));
+    assert_eq!(
+        flows,
+        json!({"flows": [
+            {"type": "m.login.password"}, {"type": "m.login.token", "get_login_token": true},
+        ]})
+    );
     let unknown = server
         .call("GET", "/.well-known/matrix/client", "", Value::Null)
         .await;

@@ -154,6 +154,8 @@ async fn mutual_rooms_are_those_of_both() {
     let (alice, bob) = (server.register("alice").await, server.register("bob").await);
     let mut shared = Vec::new();
     for wanted in [true, false, true] {
+        // A room of the same maker, content and millisecond would have the same id.
+        server.clock.advance(std::time::Duration::from_millis(5));
         let body = json!({"preset": "public_chat"});
         let room = expect_ok(server.post(&alice, "/createRoom", body).await);
         let room = room["room_id"].as_str().unwrap().to_owned();

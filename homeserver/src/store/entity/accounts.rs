@@ -15,6 +15,8 @@ pub struct Model {
     pub state: i16,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: i64,
+    /// Whether the user may read, but say nothing.
+    pub suspended: bool,
 }
 
 /// No relations: rows are found by key.

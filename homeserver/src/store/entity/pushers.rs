@@ -19,6 +19,8 @@ pub struct Model {
     pub device_id: String,
     /// The pusher, as JSON.
     pub content: String,
+    /// The position of the log up to which it has been told.
+    pub position: i64,
 }
 
 /// No relations: rows are found by key.

@@ -37,6 +37,7 @@ mod account;
 mod attachment;
 mod changes;
 mod cross_signing;
+mod deadlines;
 mod decrypt;
 mod encrypt;
 mod error;
@@ -61,13 +62,14 @@ mod tests;
 mod to_device;
 mod users;
 
-pub(crate) use self::secret::to_json;
+pub(crate) use self::secret::{to_json, wipe};
 pub use self::{
     attachment::{
         ATTACHMENT_BYTES_MAX, AttachmentError, EncryptedAttachment, decrypt_attachment,
         encrypt_attachment,
     },
     changes::{Changes, Record, Staged, Table},
+    deadlines::Deadline,
     error::{CryptoError, EncryptError, IdentityChange, ShareError, Undecryptable},
     machine::OlmMachine,
     outcome::{

@@ -11,6 +11,10 @@ use serde_json::Value;
 /// Name of the stamp in an event's content, inside and outside the ciphertext.
 pub const EXPIRY_FIELD: &str = "org.passeur.expiry";
 
+/// Name of the field with random bytes in an expiring message that is not encrypted. Its hash outlives the content; without them, whoever
+/// guesses a short text could confirm it by the hash.
+pub const SALT_FIELD: &str = "org.passeur.salt";
+
 /// Name of the field beside the ciphertext of a to-device message that carries the key of an expiring session.
 pub const TO_DEVICE_TTL_FIELD: &str = "org.passeur.ttl_ms";
 

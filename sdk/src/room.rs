@@ -229,33 +229,61 @@ impl Room {
             .await
     }
 
-    /// Queues a new text for an earlier message of ours.
+    /// Queues a new text for an earlier message of ours. It lives as long as that one.
     ///
     /// # Errors
     ///
     /// As [`Room::queue`].
     pub async fn edit(&self, target: Target, text: &str) -> Result<Sending, ClientError> {
+        self.edit_with(target, text, SendOptions::default()).await
+    }
+
+    /// The same with options, for instance a shorter lifetime.
+    ///
+    /// # Errors
+    ///
+    /// As [`Room::queue`].
+    pub async fn edit_with(
+        &self,
+        target: Target,
+        text: &str,
+        options: SendOptions,
+    ) -> Result<Sending, ClientError> {
         let mut content = message("m.text", &format!("* {text}"))?;
         let new_content = message("m.text", text)?;
         content.insert("m.new_content".to_owned(), Value::Object(new_content));
         content.insert("m.relates_to".to_owned(), json!({"rel_type": "m.replace"}));
         let options = SendOptions {
             target: Some(target),
-            ..SendOptions::default()
+            ..options
         };
         self.queue("m.room.message", content, options).await
     }
 
-    /// Queues a reaction, usually an emoji.
+    /// Queues a reaction, usually an emoji. It lives as long as what it is a reaction to.
     ///
     /// # Errors
     ///
     /// As [`Room::queue`].
     pub async fn react(&self, target: Target, key: &str) -> Result<Sending, ClientError> {
+        self.react_with(target, key, SendOptions::default()).await
+    }
+
+    /// The same with options, for instance a shorter lifetime.
+    ///
+    /// # Errors
+    ///
+    /// As [`Room::queue`].
+    pub async fn react_with(
+        &self,
+        target: Target,
+        key: &str,
+        options: SendOptions,
+    ) -> Result<Sending, ClientError> {
         let relation = json!({"m.relates_to": {"rel_type": "m.annotation", "key": key}});
         let options = SendOptions {
             target: Some(target),
-            ..SendOptions::default()
+            ..options
         };
         self.queue("m.reaction", object(relation)?, options).await
     }

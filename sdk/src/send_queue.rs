@@ -27,6 +27,7 @@ use crate::{
 mod deliver;
 mod encrypt;
 mod message;
+mod prepare;
 mod worker;
 
 pub use message::Target;
@@ -77,6 +78,28 @@ pub(crate) struct SendQueue {
 struct QueueState {
     rooms: BTreeMap<OwnedRoomId, Lane>,
     next_id: i64,
+}
+
+impl QueueState {
+    /// Takes a message out that is not on the wire.
+    fn take_out(&mut self, transaction_id: &TransactionId) -> Option<(OwnedRoomId, Arc<Waiting>)> {
+        self.rooms.iter_mut().find_map(|(room_id, lane)| {
+            let mut all = lane.waiting.iter();
+            let place = all.position(|waiting| waiting.transaction_id == *transaction_id)?;
+            if place == 0 && lane.sending {
+                return None;
+            }
+            Some((room_id.clone(), lane.waiting.remove(place)?))
+        })
+    }
+
+    /// Puts a message back in its place.
+    fn put_back(&mut self, room_id: &RoomId, waiting: Arc<Waiting>) {
+        let lane = self.rooms.entry(room_id.to_owned()).or_default();
+        let later = lane.waiting.iter().position(|other| other.id > waiting.id);
+        let place = later.unwrap_or(lane.waiting.len());
+        lane.waiting.insert(place, waiting);
+    }
 }
 
 /// One room's part of the queue.
@@ -173,21 +196,18 @@ impl Client {
             None => None,
         };
         let known = self.room_state(room_id);
-        let policy = known
-            .as_ref()
-            .and_then(|state| state.expiry.clone())
-            .unwrap_or_default();
         let transaction_id = options
             .transaction_id
             .unwrap_or_else(|| self.new_transaction_id());
         let message = QueuedMessage {
             event_type: event_type.to_owned(),
             content,
-            class: policy.class(options.expiry),
+            wished: options.expiry,
             must_encrypt: options.must_encrypt || known.is_some_and(|state| state.is_encrypted()),
             target,
             keep_receipt: options.keep_receipt,
             wire: None,
+            wire_deadline: None,
         };
         let updates = self.notifications();
         let id = queue.state().next_id.max(1);
@@ -199,7 +219,11 @@ impl Client {
         batch
             .values
             .extend(values.map(|(name, value)| (app_value(&name), value)));
+        let unkept = self.forget_receipts(&options.forget_receipts, &mut batch)?;
         self.inner.store.commit(batch).await?;
+        for (room_id, waiting) in unkept {
+            self.replace(&room_id, vec![waiting]);
+        }
         let waiting = Waiting {
             id,
             transaction_id: transaction_id.clone(),
@@ -216,6 +240,39 @@ impl Client {
             transaction_id,
             updates,
         })
+    }
+
+    /// Deletes kept event IDs. One that would still be kept, because its message waits, will not be: gives such messages as they are
+    /// then.
+    fn forget_receipts(
+        &self,
+        names: &[OwnedTransactionId],
+        batch: &mut Batch,
+    ) -> Result<Vec<(OwnedRoomId, Waiting)>, ClientError> {
+        let receipts = names.iter().map(|name| (receipt_value(name), None));
+        batch.values.extend(receipts);
+        let state = self.inner.queue.state();
+        let mut unkept = Vec::new();
+        for (room_id, lane) in &state.rooms {
+            for waiting in &lane.waiting {
+                if !waiting.message.keep_receipt || !names.contains(&waiting.transaction_id) {
+                    continue;
+                }
+                let mut message = waiting.message.clone();
+                message.keep_receipt = false;
+                let (id, transaction_id) = (waiting.id, waiting.transaction_id.clone());
+                batch
+                    .send_queue_put
+                    .push(message.to_item(id, room_id, &transaction_id)?);
+                let waiting = Waiting {
+                    id,
+                    transaction_id,
+                    message,
+                };
+                unkept.push((room_id.clone(), waiting));
+            }
+        }
+        Ok(unkept)
     }
 
     /// A target whose event ID is known if it was sent already.
@@ -266,27 +323,30 @@ impl Client {
     pub async fn cancel(&self, transaction_id: &TransactionId) -> Result<bool, ClientError> {
         let queue = &self.inner.queue;
         let _one_at_a_time = queue.writing.lock().await;
-        let found = {
-            let state = queue.state();
-            state.rooms.iter().find_map(|(room_id, lane)| {
-                let place = lane
-                    .waiting
-                    .iter()
-                    .position(|w| w.transaction_id == *transaction_id)?;
-                (place > 0 || !lane.sending).then(|| (room_id.clone(), lane.waiting[place].id))
-            })
-        };
-        let Some((room_id, id)) = found else {
+        // Out of memory first, under the lock by which a worker takes a message: from here on none can begin to send it.
+        let Some((room_id, waiting)) = queue.state().take_out(transaction_id) else {
             return Ok(false);
         };
-        self.inner
-            .store
-            .commit(Batch {
-                send_queue_delete: vec![id],
-                ..Batch::default()
-            })
-            .await?;
-        self.forget(&room_id, id);
+        let mut batch = Batch {
+            send_queue_delete: vec![waiting.id],
+            ..Batch::default()
+        };
+        let written = match self.retarget(&room_id, &waiting, None, &mut batch) {
+            Ok(retargeted) => {
+                let written = self.inner.store.commit(batch).await;
+                written.map(|()| retargeted).map_err(ClientError::from)
+            }
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(retargeted) => self.replace(&room_id, retargeted),
+            Err(error) => {
+                queue.state().put_back(&room_id, waiting);
+                self.start_worker(&room_id);
+                return Err(error);
+            }
+        }
+        self.forget(&room_id, waiting.id);
         self.wake_queue();
         self.notify(Notification::Send(SendUpdate::Failed {
             transaction_id: transaction_id.to_owned(),
@@ -294,6 +354,16 @@ impl Client {
             reason: "cancelled".to_owned(),
         }));
         Ok(true)
+    }
+
+    /// A message as it lies in the queue now, if it still does.
+    fn queued(&self, room_id: &RoomId, id: i64) -> Option<Arc<Waiting>> {
+        let state = self.inner.queue.state();
+        let lane = state.rooms.get(room_id)?;
+        lane.waiting
+            .iter()
+            .find(|waiting| waiting.id == id)
+            .cloned()
     }
 
     pub(crate) async fn queue_writing(&self) -> tokio::sync::MutexGuard<'_, ()> {

@@ -14,8 +14,12 @@ use crate::crypto::{Changes, Record, SecretBytes};
 #[cfg(test)]
 mod conformance;
 mod database;
+#[cfg(test)]
+mod gated;
 mod memory;
 
+#[cfg(test)]
+pub(crate) use self::gated::GatedStore;
 pub use self::{
     database::{DatabaseStore, StoreKey},
     memory::MemoryStore,

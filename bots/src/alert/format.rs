@@ -1,14 +1,15 @@
 //! How a notification looks in a room: plain text, and HTML in which everything is escaped.
 //!
-//! Invariant: both texts stay below [`MESSAGE_BYTES_MAX`], so that the event, encrypted and in
-//! base64, keeps within the 65,536 bytes that the specification allows.
+//! Invariant: both texts stay below [`MESSAGE_BYTES_MAX`] as they are written in JSON, where some characters take two or six
+//! bytes. So the event, and the event by which it is changed, encrypted and in base64, keep within the 65,536 bytes that the
+//! specification allows.
 //!
 //! Specification: <https://spec.matrix.org/v1.19/client-server-api/#mroommessage-msgtypes>
 
 use super::payload::{Alert, Notification, Status};
 
-/// The most bytes of either text.
-pub const MESSAGE_BYTES_MAX: usize = 12 * 1024;
+/// The most bytes of either text, in JSON.
+pub const MESSAGE_BYTES_MAX: usize = 10 * 1024;
 
 /// A message in both forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub fn format(notification: &Notification) -> Message {
     }
     push_alerts(notification, &mut plain, &mut html);
     Message {
-        plain: plain.0,
-        html: html.0,
+        plain: plain.text,
+        html: html.text,
     }
 }
 
@@ -53,13 +54,15 @@ fn push_alerts(notification: &Notification, plain: &mut Bounded, html: &mut Boun
     if notification.alerts.is_empty() {
         return;
     }
-    let mut items = String::new();
+    let (mut items, mut items_bytes) = (String::new(), "<ul></ul>".len());
     let mut left_out = notification.left_out;
     for alert in &notification.alerts {
         let (line, item) = (alert_plain(alert), alert_html(alert));
-        if plain.fits(line.len()) && html.fits(items.len() + item.len() + "<ul></ul>".len()) {
+        let item_bytes = json_bytes(&item);
+        if plain.fits(json_bytes(&line)) && html.fits(items_bytes + item_bytes) {
             plain.push(&line);
             items.push_str(&item);
+            items_bytes += item_bytes;
         } else {
             left_out += 1;
         }
@@ -122,21 +125,37 @@ fn escape_lines(text: &str) -> String {
     escape(text).replace('\n', "<br>")
 }
 
+/// How many bytes a text takes in JSON, without the quotes around it.
+fn json_bytes(text: &str) -> usize {
+    let escaped = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        c if c < ' ' => 6,
+        c => c.len_utf8(),
+    };
+    text.chars().map(escaped).sum()
+}
+
 /// A text that takes only what fits.
 #[derive(Debug, Default)]
-struct Bounded(String);
+struct Bounded {
+    text: String,
+    /// How many bytes it takes in JSON.
+    bytes: usize,
+}
 
 impl Bounded {
     /// Room kept for the closing line.
     const RESERVE_BYTES: usize = 64;
 
     fn fits(&self, bytes: usize) -> bool {
-        self.0.len() + bytes + Self::RESERVE_BYTES <= MESSAGE_BYTES_MAX
+        self.bytes + bytes + Self::RESERVE_BYTES <= MESSAGE_BYTES_MAX
     }
 
     fn push(&mut self, part: &str) {
-        if self.0.len() + part.len() <= MESSAGE_BYTES_MAX {
-            self.0.push_str(part);
+        let bytes = json_bytes(part);
+        if self.bytes + bytes <= MESSAGE_BYTES_MAX {
+            self.text.push_str(part);
+            self.bytes += bytes;
         }
     }
 }
@@ -169,19 +188,39 @@ mod tests {
         );
     }
 
+    fn group(text: &str, alerts: usize) -> Message {
+        let alert = serde_json::json!({
+            "status": "firing", "labels": {"x": text}, "annotations": {"description": text}
+        });
+        let body = serde_json::json!({
+            "groupKey": "g", "status": "firing", "alerts": vec![alert; alerts]
+        });
+        format(&from_group(body.to_string().as_bytes()).unwrap())
+    }
+
+    /// What both texts take in an event's content.
+    fn bytes_in_json(message: &Message) -> usize {
+        let body = serde_json::to_string(&message.plain).unwrap();
+        let html = serde_json::to_string(&message.html).unwrap();
+        body.len() + html.len() - 4
+    }
+
     #[test]
     fn a_large_group_stays_within_the_bound_and_says_what_is_missing() {
-        let alert = format!(
-            r#"{{"status":"firing","labels":{{"x":"{0}"}},"annotations":{{"description":"{0}"}}}}"#,
-            "<".repeat(600)
-        );
-        let alerts = vec![alert; 50].join(",");
-        let body = format!(r#"{{"groupKey":"g","status":"firing","alerts":[{alerts}]}}"#);
-        let message = format(&from_group(body.as_bytes()).unwrap());
-        assert!(
-            message.plain.len() <= MESSAGE_BYTES_MAX && message.html.len() <= MESSAGE_BYTES_MAX
-        );
-        assert!(message.plain.ends_with("more") && message.html.ends_with("more"));
-        assert!(message.html.contains("</ul>"));
+        // Characters that HTML, or JSON, makes longer.
+        for text in ["<", "\"", "\\", "\n", "\u{1}", "é", "x"] {
+            let message = group(&text.repeat(600), 50);
+            let bytes = bytes_in_json(&message);
+            assert!(bytes <= 2 * MESSAGE_BYTES_MAX, "{text:?}: {bytes}");
+            assert!(message.plain.ends_with("more") && message.html.ends_with("more"));
+            assert!(message.html.contains("</ul>"));
+        }
+    }
+
+    #[test]
+    fn the_bytes_in_json_are_counted_as_they_are_written() {
+        let text: String = (0..0x250).filter_map(char::from_u32).collect();
+        let written = serde_json::to_string(&text).unwrap();
+        assert_eq!(json_bytes(&text), written.len() - 2);
     }
 }

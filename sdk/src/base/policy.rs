@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::expiry::ExpiryClass;
 
+/// Type of the state event by which servers that do not know ours purge; its state key is empty.
+pub(super) const RETENTION_TYPE: &str = "m.room.retention";
+
 /// Type of the state event; its state key is empty.
 pub const EXPIRY_POLICY_TYPE: &str = "org.passeur.room.expiry";
 
@@ -44,6 +47,13 @@ impl ExpiryPolicy {
             max_ms: Some(class.as_ms()),
             ..Self::default()
         }
+    }
+
+    /// The policy that an `m.room.retention` event stands for in a room without one of ours. A room that keeps its messages longer
+    /// than the longest class has none.
+    pub(super) fn from_retention(max_lifetime_ms: u64) -> Option<Self> {
+        (max_lifetime_ms <= ExpiryClass::Days28.as_ms())
+            .then(|| Self::new(ExpiryClass::from_ms(max_lifetime_ms)))
     }
 
     /// The class of a message for which `wanted` was asked: the wanted one or else the default, at most the maximum.

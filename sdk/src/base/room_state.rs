@@ -9,16 +9,17 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::policy::{EXPIRY_POLICY_TYPE, ExpiryPolicy};
-use crate::{crypto::SecretBytes, store::RoomEntry};
+use super::policy::{EXPIRY_POLICY_TYPE, ExpiryPolicy, RETENTION_TYPE};
+use crate::{crypto::SecretBytes, expiry::ExpiryClass, store::RoomEntry};
 
 /// The most bytes kept of a name or a display name.
 const NAME_BYTES_MAX: usize = 1024;
 
 /// The types of state that are kept.
-const TYPES: [&str; 5] = [
+const TYPES: [&str; 6] = [
     "m.room.encryption",
     EXPIRY_POLICY_TYPE,
+    RETENTION_TYPE,
     "m.room.name",
     "m.room.history_visibility",
     "m.room.member",
@@ -83,6 +84,9 @@ pub struct RoomState {
     /// How long messages live.
     #[serde(default)]
     pub expiry: Option<ExpiryPolicy>,
+    /// How long other servers keep messages, in milliseconds, as `m.room.retention` says; counts where there is no policy.
+    #[serde(default)]
+    pub retention_ms: Option<u64>,
     /// The room's name, as its members see it.
     #[serde(default)]
     pub name: Option<String>,
@@ -95,6 +99,16 @@ pub struct RoomState {
     /// From where older messages can be fetched.
     #[serde(default)]
     pub prev_batch: Option<String>,
+}
+
+/// What a state event changes.
+enum Change {
+    Encryption(Encryption),
+    Expiry(Option<ExpiryPolicy>),
+    Retention(Option<u64>),
+    Name(Option<String>),
+    Visibility(Option<String>),
+    Member(OwnedUserId, Member),
 }
 
 /// The parts of a state event that matter here.
@@ -115,6 +129,7 @@ impl RoomState {
             membership: Membership::Leave,
             encryption: None,
             expiry: None,
+            retention_ms: None,
             name: None,
             members: BTreeMap::new(),
             history_visibility: None,
@@ -155,60 +170,95 @@ impl RoomState {
         if !TYPES.contains(&event.kind.as_str()) {
             return false;
         }
-        let before = room.clone();
-        Arc::make_mut(room).take(event, own_user);
-        *room != before
+        let Some(change) = room.change(event, own_user) else {
+            return false;
+        };
+        Arc::make_mut(room).take(change, own_user);
+        true
     }
 
-    fn take(&mut self, event: StateEvent, own_user: &UserId) {
-        match (event.kind.as_str(), event.state_key.as_str()) {
-            ("m.room.encryption", "") => self.apply_encryption(&event.content),
+    /// What an event changes; `None` if it says what is known already.
+    fn change(&self, event: StateEvent, own_user: &UserId) -> Option<Change> {
+        let StateEvent {
+            kind,
+            state_key,
+            content,
+        } = event;
+        let text = |field: &str| content.get(field).and_then(Value::as_str).map(bounded);
+        match (kind.as_str(), state_key.as_str()) {
+            ("m.room.encryption", "") => self.encryption_change(content),
             (EXPIRY_POLICY_TYPE, "") => {
-                self.expiry = serde_json::from_value(event.content).ok();
+                let policy = serde_json::from_value(content).ok();
+                (policy != self.expiry).then_some(Change::Expiry(policy))
+            }
+            (RETENTION_TYPE, "") => {
+                let lifetime = content.get("max_lifetime").and_then(Value::as_u64);
+                (lifetime != self.retention_ms).then_some(Change::Retention(lifetime))
             }
             ("m.room.name", "") => {
-                self.name = event
-                    .content
-                    .get("name")
-                    .and_then(Value::as_str)
-                    .map(bounded);
+                let name = text("name");
+                (name != self.name).then_some(Change::Name(name))
             }
             ("m.room.history_visibility", "") => {
-                let visibility = event.content.get("history_visibility");
-                self.history_visibility = visibility.and_then(Value::as_str).map(bounded);
+                let visibility = text("history_visibility");
+                (visibility != self.history_visibility).then_some(Change::Visibility(visibility))
             }
-            ("m.room.member", user) => self.apply_member(user, &event.content, own_user),
-            _ => {}
+            ("m.room.member", user) => {
+                let user = OwnedUserId::try_from(user).ok()?;
+                let member = Member {
+                    membership: Membership::read(&content)?,
+                    display_name: text("displayname"),
+                };
+                let known = self.members.get(&user) == Some(&member)
+                    && (user != own_user || self.membership == member.membership);
+                (!known).then_some(Change::Member(user, member))
+            }
+            _ => None,
         }
     }
 
-    fn apply_encryption(&mut self, content: &Value) {
+    fn encryption_change(&self, content: Value) -> Option<Change> {
         // Content without an algorithm (a redacted event, say) still marks the room as encrypted.
-        let encryption: Encryption = serde_json::from_value(content.clone()).unwrap_or_default();
-        if self.encryption.is_none() || !encryption.algorithm.is_empty() {
-            self.encryption = Some(encryption);
+        let encryption: Encryption = serde_json::from_value(content).unwrap_or_default();
+        let news = match &self.encryption {
+            None => true,
+            Some(known) => !encryption.algorithm.is_empty() && *known != encryption,
+        };
+        news.then_some(Change::Encryption(encryption))
+    }
+
+    fn take(&mut self, change: Change, own_user: &UserId) {
+        match change {
+            Change::Encryption(encryption) => self.encryption = Some(encryption),
+            Change::Expiry(policy) => self.expiry = policy,
+            Change::Retention(lifetime) => self.retention_ms = lifetime,
+            Change::Name(name) => self.name = name,
+            Change::Visibility(visibility) => self.history_visibility = visibility,
+            Change::Member(user, member) => {
+                if user == own_user {
+                    self.membership = member.membership;
+                }
+                self.members.insert(user, member);
+            }
         }
     }
 
-    fn apply_member(&mut self, user: &str, content: &Value, own_user: &UserId) {
-        let (Ok(user), Some(membership)) = (OwnedUserId::try_from(user), Membership::read(content))
-        else {
-            return;
-        };
-        if user == own_user {
-            self.membership = membership;
-        }
-        let display_name = content
-            .get("displayname")
-            .and_then(Value::as_str)
-            .map(bounded);
-        self.members.insert(
-            user,
-            Member {
-                membership,
-                display_name,
-            },
-        );
+    /// The lifetime of a message that is sent now and for which `wished` was asked: by the room's policy or, where there is none, by
+    /// what it says to other servers, as our servers judge it too.
+    #[must_use]
+    pub fn lifetime(&self, wished: Option<ExpiryClass>) -> Option<ExpiryClass> {
+        self.policy().map_or(wished, |policy| policy.class(wished))
+    }
+
+    /// The longest lifetime that any message has by now, those sent before the policy included; `None` if there is no bound.
+    #[must_use]
+    pub fn longest_lifetime(&self) -> Option<ExpiryClass> {
+        Some(ExpiryClass::from_ms(self.policy()?.max_ms?))
+    }
+
+    fn policy(&self) -> Option<ExpiryPolicy> {
+        let retention = || self.retention_ms.and_then(ExpiryPolicy::from_retention);
+        self.expiry.clone().or_else(retention)
     }
 
     /// Members whose devices get keys: who has joined, and who is invited, unless history is only for those who had joined.
@@ -356,6 +406,51 @@ mod tests {
             json!({"default_ms": "soon"}),
         );
         assert_eq!(room.expiry, None);
+    }
+
+    #[test]
+    fn a_room_with_retention_alone_has_a_lifetime_as_on_the_server() {
+        let mut room = room();
+        assert_eq!(room.lifetime(None), None);
+        let retention = |ms: u64| json!({"max_lifetime": ms});
+        apply(&mut room, RETENTION_TYPE, "", retention(90_000_000));
+        assert_eq!(room.lifetime(None), Some(ExpiryClass::Day1));
+        assert_eq!(
+            room.lifetime(Some(ExpiryClass::Days7)),
+            Some(ExpiryClass::Day1)
+        );
+        // Longer than can be expressed.
+        apply(&mut room, RETENTION_TYPE, "", retention(30_000_000_000));
+        assert_eq!(room.lifetime(None), None);
+        apply(&mut room, RETENTION_TYPE, "", retention(90_000_000));
+        apply(
+            &mut room,
+            EXPIRY_POLICY_TYPE,
+            "",
+            json!({"default_ms": 3_600_000, "max_ms": 604_800_000}),
+        );
+        assert_eq!(room.lifetime(None), Some(ExpiryClass::Hour1));
+    }
+
+    #[test]
+    fn a_room_of_many_members_is_copied_once_for_all_of_them() {
+        let held = room();
+        let mut room = held.clone();
+        apply(&mut room, "m.room.name", "", json!({"name": "many"}));
+        let copy = Arc::as_ptr(&room);
+        for user in 0..100 {
+            let joined = json!({"membership": "join"});
+            assert!(apply(
+                &mut room,
+                "m.room.member",
+                &format!("@u{user}:one"),
+                joined
+            ));
+        }
+        assert_eq!(Arc::as_ptr(&room), copy);
+        let again = json!({"membership": "join"});
+        assert!(!apply(&mut room, "m.room.member", "@u7:one", again));
+        assert!(held.members.is_empty());
     }
 
     #[test]

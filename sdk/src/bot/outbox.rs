@@ -3,7 +3,8 @@
 //! Invariant: what the outbox knows of a key and the message in the send queue are written in one transaction. So after a crash
 //! a [`put`](Outbox::put) either never happened, or its message is queued and the next one about this key edits it.
 //!
-//! A message that has expired, or that was the last about its key, is not edited any more: the next one begins anew.
+//! A message that has expired, by the room's policy or sooner by its own wish, or that was the last about its key, is not edited any
+//! more: the next one begins anew. What was refused for good counts as never said, so whoever says it again is heard.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -17,6 +18,9 @@ use crate::{ClientError, Room, SendOptions, Target, crypto::SecretBytes, expiry:
 
 /// The most keys remembered at once.
 const KEYS_MAX: usize = 10_000;
+
+/// How much of a text an edit repeats for clients that do not know edits, in bytes. The whole text is in it once already.
+const FALLBACK_BYTES_MAX: usize = 1024;
 
 /// A message about a key.
 #[derive(Clone)]
@@ -64,8 +68,12 @@ pub enum OutboxError {
 struct Entry {
     /// The message that is edited.
     transaction_id: OwnedTransactionId,
+    /// The newest message about the key: that one, or its newest edit.
+    newest: OwnedTransactionId,
     /// SHA-256 of the newest content.
     digest: String,
+    /// When the message that is edited was queued, in milliseconds since the Unix epoch.
+    made_ms: u64,
     /// When it expires at the earliest, in milliseconds since the Unix epoch.
     dead_at_ms: Option<u64>,
     /// Nothing more comes about this key.
@@ -75,6 +83,12 @@ struct Entry {
 impl Entry {
     fn is_dead(&self, now_ms: u64) -> bool {
         self.dead_at_ms.is_some_and(|at| at <= now_ms)
+    }
+
+    /// A message lives at most this long, as a policy says that came later.
+    fn shorten(&mut self, longest: ExpiryClass) {
+        let at_ms = self.made_ms.saturating_add(longest.as_ms());
+        self.dead_at_ms = Some(self.dead_at_ms.map_or(at_ms, |dead| dead.min(at_ms)));
     }
 }
 
@@ -136,19 +150,32 @@ impl Outbox {
         let now_ms = self.room.client().now_ms();
         let mut entries = self.entries.lock().await;
         let mut next = entries.clone();
+        let state = self.room.state();
+        let lifetime = |wished| {
+            let state = state.as_ref();
+            state.map_or(wished, |state| state.lifetime(wished))
+        };
+        if let Some(longest) = state.as_ref().and_then(|state| state.longest_lifetime()) {
+            next.0.values_mut().for_each(|entry| entry.shorten(longest));
+        }
         let mut forgotten = next.forget_dead(now_ms);
         let key = hex(key.as_bytes());
         let digest = hex(&serde_json::to_vec(&post.content).map_err(|_| ClientError::Encode)?);
-        let known = next.0.get(&key);
-        if known.is_some_and(|entry| entry.digest == digest && entry.last == post.last) {
+        let known = next.0.get(&key).cloned();
+        if let Some(entry) = &known
+            && entry.digest == digest
+            && entry.last == post.last
+            && self.is_kept(&entry.newest).await?
+        {
             return Ok(Posted::Unchanged);
         }
-        let earlier = match known.filter(|entry| !entry.last).cloned() {
-            Some(entry) if self.can_be_changed(&entry).await? => Some(entry),
+        let earlier = match known.clone().filter(|entry| !entry.last) {
+            Some(entry) if self.is_kept(&entry.transaction_id).await? => Some(entry),
             _ => None,
         };
+        forgotten.extend(superseded(known.as_ref(), earlier.is_some()));
         if known.is_none() && next.0.len() >= KEYS_MAX {
-            forgotten.push(next.forget_oldest_closed().ok_or(OutboxError::Full)?);
+            forgotten.extend(next.forget_oldest_closed().ok_or(OutboxError::Full)?);
         }
         let transaction_id = self.room.client().new_transaction_id();
         let entry = Entry {
@@ -156,12 +183,12 @@ impl Outbox {
                 .as_ref()
                 .map_or(&transaction_id, |e| &e.transaction_id)
                 .clone(),
+            newest: transaction_id.clone(),
             digest,
+            made_ms: earlier.as_ref().map_or(now_ms, |earlier| earlier.made_ms),
             dead_at_ms: match &earlier {
                 Some(earlier) => earlier.dead_at_ms,
-                None => post
-                    .expiry
-                    .map(|class| now_ms.saturating_add(class.as_ms())),
+                None => lifetime(post.expiry).map(|class| now_ms.saturating_add(class.as_ms())),
             },
             last: post.last,
         };
@@ -174,7 +201,7 @@ impl Outbox {
                 .clone()
                 .map(|entry| Target::Queued(entry.transaction_id)),
             transaction_id: Some(transaction_id),
-            keep_receipt: earlier.is_none(),
+            keep_receipt: true,
             forget_receipts: forgotten,
             values: vec![(self.value.clone(), Some(SecretBytes::new(kept)))],
         };
@@ -195,8 +222,8 @@ impl Outbox {
 
 impl Outbox {
     /// Whether the message is in the queue or with the server; one that the server refused is neither.
-    async fn can_be_changed(&self, entry: &Entry) -> Result<bool, ClientError> {
-        let target = Target::Queued(entry.transaction_id.clone());
+    async fn is_kept(&self, transaction_id: &OwnedTransactionId) -> Result<bool, ClientError> {
+        let target = Target::Queued(transaction_id.clone());
         match self.room.client().resolve_target(target).await {
             Ok(_) => Ok(true),
             Err(ClientError::UnknownTarget) => Ok(false),
@@ -208,28 +235,47 @@ impl Outbox {
 impl Entries {
     /// Forgets what has expired.
     fn forget_dead(&mut self, now_ms: u64) -> Vec<OwnedTransactionId> {
-        let dead: Vec<_> = self
-            .0
-            .extract_if(.., |_, entry| entry.is_dead(now_ms))
-            .map(|(_, entry)| entry.transaction_id)
-            .collect();
-        dead
+        let dead = self.0.extract_if(.., |_, entry| entry.is_dead(now_ms));
+        dead.flat_map(|(_, entry)| [entry.transaction_id, entry.newest])
+            .collect()
     }
 
     /// Makes room by forgetting a key about which nothing more comes.
-    fn forget_oldest_closed(&mut self) -> Option<OwnedTransactionId> {
+    fn forget_oldest_closed(&mut self) -> Option<[OwnedTransactionId; 2]> {
         let closed = self.0.iter().filter(|(_, entry)| entry.last);
         let oldest = closed.min_by_key(|(_, entry)| entry.dead_at_ms);
         let key = oldest.map(|(key, _)| key.clone())?;
-        self.0.remove(&key).map(|entry| entry.transaction_id)
+        let entry = self.0.remove(&key)?;
+        Some([entry.transaction_id, entry.newest])
     }
 }
 
-/// The content of an edit; what it relates to is added when the queue sends it.
+/// Messages of which nothing more need be known once there is a newer one about their key, an edit of the first or a new first.
+fn superseded(known: Option<&Entry>, edited: bool) -> Vec<OwnedTransactionId> {
+    let Some(known) = known else {
+        return Vec::new();
+    };
+    let mut names = vec![known.newest.clone(), known.transaction_id.clone()];
+    names.retain(|name| !edited || *name != known.transaction_id);
+    names
+}
+
+/// The content of an edit; what it relates to is added when the queue sends it. Clients that know edits show `m.new_content` alone, so
+/// what stands beside it is kept short: both together must fit an event.
 fn replacing(content: JsonObject) -> JsonObject {
     let mut edit = content.clone();
     if let Some(Value::String(body)) = edit.get_mut("body") {
+        if body.len() > FALLBACK_BYTES_MAX {
+            body.truncate(body.floor_char_boundary(FALLBACK_BYTES_MAX));
+            body.push('…');
+        }
         body.insert_str(0, "* ");
+    }
+    let html = edit.get("formatted_body").and_then(Value::as_str);
+    // HTML that is cut anywhere is no HTML.
+    if html.is_some_and(|html| html.len() > FALLBACK_BYTES_MAX) {
+        edit.remove("formatted_body");
+        edit.remove("format");
     }
     if let Some(Value::String(body)) = edit.get_mut("formatted_body") {
         body.insert_str(0, "* ");

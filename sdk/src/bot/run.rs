@@ -1,6 +1,6 @@
 //! The loop that turns messages into commands, until it is told to end.
 //!
-//! Invariant: one command at a time is carried out, in the order of arrival, and the one under way is finished before the bot
+//! Invariant: one command at a time is carried out, in the order of arrival and once however often a server sends it, and the one under way is finished before the bot
 //! ends; messages that the bot had queued before are sent, or stay in the queue for the next start.
 
 use std::{any::Any, collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
@@ -134,7 +134,9 @@ impl Bot {
             .user_id()
             .is_some_and(|user| user == event.sender);
         let edit = event.replacement().is_some();
-        if !ours || !allowed || own || edit || !event.is_authentic() {
+        // A server can send a command again, but not have it carried out again.
+        let again = event.was_seen_before();
+        if !ours || !allowed || own || edit || again || !event.is_authentic() {
             return;
         }
         let Some((name, rest)) = event.body().and_then(|body| split(&self.prefix, body)) else {

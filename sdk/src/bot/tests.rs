@@ -133,9 +133,121 @@ async fn a_message_that_was_refused_is_not_edited() {
         tokio::task::yield_now().await;
     }
     assert_eq!(
-        outbox.put("disk", post("fuller", false)).await.unwrap(),
+        outbox.put("disk", post("full", false)).await.unwrap(),
         Posted::New
     );
+}
+
+/// An encrypted room with that policy.
+fn encrypted_with(policy: &Value) -> Value {
+    let mut sync = joined(&room("a"), true);
+    let policy = json!({
+        "type": "org.passeur.room.expiry", "state_key": "", "sender": "@alice:one",
+        "event_id": "$p", "origin_server_ts": 1, "content": policy
+    });
+    let state = &mut sync["rooms"]["join"]["!a:one"]["state"]["events"];
+    state.as_array_mut().unwrap().push(policy);
+    sync
+}
+
+async fn hear(client: &Client, server: &FakeServer, sync: Value) {
+    server.push_sync(sync);
+    client.sync_once(PATIENCE).await.unwrap();
+}
+
+const HOUR_MS: u64 = ExpiryClass::Hour1.as_ms();
+
+#[tokio::test]
+async fn a_message_that_the_rooms_policy_has_killed_is_not_edited() {
+    let policy = |ms: u64| encrypted_with(&json!({"default_ms": ms, "max_ms": ms}));
+    // What was wished, by the severity of an alert, and `None` for one that is never to expire.
+    for wished in [Some(ExpiryClass::Days28), None] {
+        let server = FakeServer::start().await;
+        let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::at(1_000_000));
+        let client = alice(&server, &store, &clock).await;
+        hear(&client, &server, policy(8 * HOUR_MS)).await;
+        let outbox = Outbox::open(client.room(&room("a")), "test").await.unwrap();
+        let put = async |body: &str| {
+            let post = Post {
+                expiry: wished,
+                ..post(body, false)
+            };
+            outbox.put("disk", post).await.unwrap()
+        };
+        assert_eq!(put("full").await, Posted::New);
+        clock.advance(8 * HOUR_MS - 1);
+        assert_eq!(put("fuller").await, Posted::Edit);
+        clock.advance(1);
+        assert_eq!(put("fuller").await, Posted::New);
+        // A policy that comes later kills sooner, and for good.
+        clock.advance(HOUR_MS);
+        hear(&client, &server, policy(HOUR_MS)).await;
+        assert_eq!(put("full").await, Posted::New);
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_for_good_is_said_again() {
+    let server = FakeServer::start().await;
+    let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::at(1_000_000));
+    let client = alice(&server, &store, &clock).await;
+    hear(&client, &server, joined(&room("a"), true)).await;
+    let outbox = Outbox::open(client.room(&room("a")), "test").await.unwrap();
+    let mut notifications = client.notifications();
+    let mut put = async |body: &str, taken: bool| {
+        if !taken {
+            let refusal = (403, json!({"errcode": "M_FORBIDDEN", "error": ""}));
+            server.lock().refusals.push_back(refusal);
+        }
+        let posted = outbox.put("disk", post(body, false)).await.unwrap();
+        let left = notifications.wait_for(PATIENCE, |notification| match notification {
+            crate::Notification::Send(crate::SendUpdate::Failed { .. }) => Some(false),
+            crate::Notification::Send(crate::SendUpdate::Sent { .. }) => Some(true),
+            _ => None,
+        });
+        assert_eq!(left.await, Some(taken), "{body}");
+        posted
+    };
+    assert_eq!(put("full", false).await, Posted::New);
+    assert_eq!(put("full", true).await, Posted::New);
+    assert_eq!(put("fuller", false).await, Posted::Edit);
+    assert_eq!(put("fuller", true).await, Posted::Edit);
+    let again = outbox.put("disk", post("fuller", false)).await.unwrap();
+    assert_eq!(again, Posted::Unchanged);
+    let receipts = receipts(&store).await;
+    assert_eq!(receipts, 2, "of the message and of its newest edit");
+}
+
+/// How many event IDs are kept.
+async fn receipts(store: &MemoryStore) -> usize {
+    store
+        .value_names()
+        .iter()
+        .filter(|name| name.starts_with("receipt."))
+        .count()
+}
+
+#[tokio::test]
+async fn an_edit_of_the_largest_message_fits_an_event() {
+    let server = FakeServer::start().await;
+    let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::at(1_000_000));
+    let client = alice(&server, &store, &clock).await;
+    hear(&client, &server, joined(&room("a"), true)).await;
+    let outbox = Outbox::open(client.room(&room("a")), "test").await.unwrap();
+    for (letter, posted) in [("é", Posted::New), ("\"", Posted::Edit)] {
+        let text = letter.repeat(10 * 1024);
+        let content = json!({
+            "msgtype": "m.text", "body": text,
+            "format": "org.matrix.custom.html", "formatted_body": text
+        });
+        let post = Post {
+            content: object(content),
+            ..post("", false)
+        };
+        assert_eq!(outbox.put("disk", post).await.unwrap(), posted);
+    }
+    assert!(client.drain_queue(PATIENCE).await);
+    assert_eq!(server.lock().puts.len(), 2);
 }
 
 fn said(room: &Room, body: &str, protection: Protection) -> Event {
@@ -159,6 +271,7 @@ fn from_device(trust: Trust) -> Protection {
         device: None,
         relation,
         expiry: None,
+        seen_before: false,
     })
 }
 
@@ -227,6 +340,12 @@ async fn only_authentic_commands_are_obeyed() {
     }
     let unknown = said(&room, "!unheard", from_device(Trust::Verified));
     assert!(replies(&bot, &unknown).await.is_empty());
+    let Protection::Encrypted(mut again) = from_device(Trust::Verified) else {
+        unreachable!()
+    };
+    again.seen_before = true;
+    let again = said(&room, "!echo x", Protection::Encrypted(again));
+    assert!(replies(&bot, &again).await.is_empty());
     let strict = Bot::new(client).operators(vec![owned_user_id!("@carol:two")]);
     let strict = strict.command("echo", "repeats", echo);
     let authentic = said(&room, "!echo x", from_device(Trust::Verified));

@@ -12,10 +12,9 @@ use ruma::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
-use zeroize::Zeroize;
 
 use crate::{
-    crypto::{DecryptedEvent, PlaintextVerdict, Relation, Trust, Undecryptable},
+    crypto::{DecryptedEvent, PlaintextVerdict, Relation, Trust, Undecryptable, wipe},
     expiry::MessageExpiry,
 };
 
@@ -43,6 +42,8 @@ pub struct Encrypted {
     pub relation: Relation,
     /// When the content must be gone.
     pub expiry: Option<MessageExpiry>,
+    /// Whether this very event was decrypted before. Show it as often as it comes, but act on it once only.
+    pub seen_before: bool,
 }
 
 /// A room event.
@@ -118,20 +119,11 @@ impl Drop for EventContent {
     }
 }
 
-fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(values) => values.iter_mut().for_each(wipe),
-        Value::Object(fields) => fields.values_mut().for_each(wipe),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 impl Event {
-    /// The text of a message.
+    /// The text of a message. A state event is none, whatever type it claims.
     #[must_use]
     pub fn body(&self) -> Option<&str> {
-        (self.event_type == "m.room.message")
+        (self.event_type == "m.room.message" && self.state_key.is_none())
             .then(|| self.content.text("body"))
             .flatten()
     }
@@ -155,6 +147,12 @@ impl Event {
         }
     }
 
+    /// Whether this very event was decrypted before: a program that acts on events has acted on it.
+    #[must_use]
+    pub const fn was_seen_before(&self) -> bool {
+        matches!(&self.protection, Protection::Encrypted(encrypted) if encrypted.seen_before)
+    }
+
     /// The event that this one replaces, and the text that replaces it.
     #[must_use]
     pub fn replacement(&self) -> Option<(&str, &str)> {
@@ -173,7 +171,10 @@ impl Event {
     }
 
     fn relation(&self, kind: &str) -> Option<(&str, &Value)> {
-        let relation = self.content.get("m.relates_to")?;
+        let relation = self
+            .content
+            .get("m.relates_to")
+            .filter(|_| self.state_key.is_none())?;
         (relation.get("rel_type")?.as_str()? == kind)
             .then_some((relation.get("event_id")?.as_str()?, relation))
     }
@@ -240,6 +241,7 @@ impl Envelope {
                 device: decrypted.sender_device,
                 relation: decrypted.relation,
                 expiry: decrypted.expiry,
+                seen_before: decrypted.seen_before,
             }),
             transaction_id: self.unsigned.transaction_id,
             content: EventContent::new(decrypted.content),

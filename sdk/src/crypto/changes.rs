@@ -42,11 +42,13 @@ pub enum Table {
     Withheld,
     /// Counters of the machine itself.
     Meta,
+    /// When a message dies, by event.
+    Deadline,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Account,
         Self::User,
         Self::OlmSessions,
@@ -60,6 +62,7 @@ impl Table {
         Self::CrossSigning,
         Self::Withheld,
         Self::Meta,
+        Self::Deadline,
     ];
 
     /// The table's name, as a store may use it to bind a value to its place.
@@ -78,6 +81,7 @@ impl Table {
             Self::CrossSigning => "cross_signing",
             Self::Withheld => "withheld",
             Self::Meta => "meta",
+            Self::Deadline => "deadline",
         }
     }
 

@@ -14,6 +14,7 @@ use vodozemac::megolm::{DecryptionError, MegolmMessage};
 
 use super::{
     changes::Staged,
+    deadlines::Deadline,
     error::Undecryptable,
     inbound::{Floor, InboundKey, InboundRecord, Seen, SessionExpiry},
     machine::OlmMachine,
@@ -54,7 +55,7 @@ struct MegolmPlaintext {
 
 impl OlmMachine {
     /// Decrypts an `m.room.encrypted` event. Commit the changes: they remember that this index was used by this event. The same event may
-    /// be decrypted again.
+    /// be decrypted again, and says then that it was [seen before](DecryptedEvent::seen_before).
     ///
     /// # Errors
     /// [`Undecryptable`] says why not; after [`Undecryptable::MissingRoomKey`] the event can be tried again later.
@@ -91,10 +92,15 @@ impl OlmMachine {
             return Err(Undecryptable::ForbiddenType);
         }
         let index = message.message_index();
+        let seen_before = self
+            .replay
+            .get(&(key.clone(), index))
+            .is_some_and(|seen| seen.event_id.is_some());
         let expiry = self.note_seen(&key, index, &outer, &inner.content, now_ms)?;
         self.remember_encrypted(room_id)
             .map_err(|_| Undecryptable::Machine)?;
-        let decrypted = self.describe(&key, index, outer, inner, expiry);
+        let mut decrypted = self.describe(&key, index, outer, inner, expiry);
+        decrypted.seen_before = seen_before;
         Ok(self.stage(decrypted))
     }
 
@@ -166,7 +172,8 @@ impl OlmMachine {
             .inbound
             .get(key)
             .and_then(|record: &InboundRecord| record.expiry);
-        let mut expiry = message_expiry(session, outer, content, now_ms);
+        let inherited = self.inherited([content, &outer.content]);
+        let mut expiry = message_expiry(session, outer, content, inherited, now_ms);
         if let Some(expiry) = &mut expiry {
             let before = known.as_ref().and_then(|seen| seen.deadline_ms);
             expiry.deadline_ms =
@@ -179,6 +186,14 @@ impl OlmMachine {
         };
         if known.as_ref() != Some(&seen) {
             self.save_seen(key, index, seen)
+                .map_err(|_| Undecryptable::Machine)?;
+        }
+        if let Some(expiry) = expiry {
+            let deadline = Deadline {
+                class: expiry.class,
+                at_ms: expiry.deadline_ms,
+            };
+            self.save_deadline(&outer.event_id, deadline)
                 .map_err(|_| Undecryptable::Machine)?;
         }
         if expiry.is_some_and(|expiry| expiry.deadline_ms <= now_ms) {
@@ -224,16 +239,18 @@ impl OlmMachine {
             expiry,
             session_id: key.session_id.clone(),
             message_index: index,
+            seen_before: false,
         }
     }
 }
 
-/// The lifetime of a message: the shortest of the stamp inside, the stamp outside and the session's class, from the earlier of the
-/// server's timestamp and now; but not from before the session was made, so that a server cannot make a session destroy itself.
+/// The lifetime of a message: the shortest of the stamp inside, the stamp outside, the session's class and, of an edit or a reaction,
+/// what is left to the message that it refers to; from the earlier of the server's timestamp and now, but not from before the session was made, so that a server cannot make a session destroy itself.
 fn message_expiry(
     session: Option<SessionExpiry>,
     outer: &OuterEvent,
     content: &JsonObject,
+    inherited: Option<Deadline>,
     now_ms: u64,
 ) -> Option<MessageExpiry> {
     let inside = ExpiryStamp::read(content);
@@ -242,13 +259,15 @@ fn message_expiry(
         inside.map(|stamp| stamp.class),
         outside.map(|stamp| stamp.class),
         session.map(|session| session.class),
+        inherited.map(|target| target.class),
     ];
     let class = classes.into_iter().flatten().min()?;
     let sent_ms = outer
         .origin_server_ts
         .max(session.map_or(0, |session| session.made_ms()))
         .min(now_ms);
-    let deadline_ms = sent_ms.saturating_add(class.as_ms());
+    let own_ms = sent_ms.saturating_add(class.as_ms());
+    let deadline_ms = inherited.map_or(own_ms, |target| own_ms.min(target.at_ms));
     Some(MessageExpiry {
         class,
         deadline_ms: session.map_or(deadline_ms, |session| deadline_ms.min(session.dead_at_ms)),

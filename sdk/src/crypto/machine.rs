@@ -14,6 +14,7 @@ use super::{
     account::AccountState,
     changes::{Changes, Record, Staged, Table},
     cross_signing::PrivateKeys,
+    deadlines::Deadline,
     error::CryptoError,
     in_flight::InFlight,
     inbound::{Floor, InboundKey, InboundRecord, Seen},
@@ -64,6 +65,8 @@ pub struct OlmMachine {
     pub(super) cross_signing: Option<PrivateKeys>,
     /// By session id: the code.
     pub(super) withheld: BTreeMap<String, String>,
+    /// Of messages that expire, received or sent.
+    pub(super) deadlines: BTreeMap<ruma::OwnedEventId, Deadline>,
     pub(super) meta: Meta,
     /// Changes made and not yet handed out.
     pub(super) pending: Changes,
@@ -155,6 +158,7 @@ impl OlmMachine {
             outgoing: BTreeMap::new(),
             cross_signing: None,
             withheld: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
             meta: Meta::default(),
             pending: Changes::new(),
             in_flight: BTreeMap::new(),
@@ -198,6 +202,10 @@ impl OlmMachine {
             Table::CrossSigning => self.cross_signing = Some(decode(record)?),
             Table::Withheld => drop(self.withheld.insert(key, decode(record)?)),
             Table::Meta => self.meta = decode(record)?,
+            Table::Deadline => {
+                let event_id = ruma::EventId::parse(&key).map_err(|_| unreadable)?;
+                self.deadlines.insert(event_id, decode(record)?);
+            }
         }
         Ok(())
     }

@@ -73,6 +73,8 @@ pub struct DecryptedEvent {
     pub session_id: String,
     /// The message's index in the session: gaps tell that messages are missing.
     pub message_index: u32,
+    /// Whether this event was decrypted before: a server that sends a command again does not make its sender say it twice.
+    pub seen_before: bool,
 }
 
 /// A to-device event, decrypted where it was encrypted. Events that only concern the machine are not handed out.

@@ -62,7 +62,7 @@ impl io::Write for Length {
 }
 
 /// Overwrites every text in a JSON value.
-pub(super) fn wipe(value: &mut Value) {
+pub(crate) fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),
         Value::Array(items) => items.iter_mut().for_each(wipe),

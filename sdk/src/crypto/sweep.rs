@@ -26,6 +26,7 @@ impl OlmMachine {
         self.delete_dead(now_ms, &mut outcome)?;
         self.advance_expired(now_ms, &mut outcome)?;
         self.drop_unsendable(now_ms);
+        self.forget_old_deadlines(now_ms);
         outcome.next_ms = self.next_deadline();
         Ok(self.stage(outcome))
     }

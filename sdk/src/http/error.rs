@@ -39,6 +39,24 @@ pub enum HttpSetupError {
     Client,
 }
 
+/// Errcodes by which a homeserver judges the request itself. What else it may say is about the account, its load or its setup, and
+/// may be otherwise tomorrow; a proxy between us says none of them.
+const JUDGEMENTS: [&str; 13] = [
+    "M_BAD_JSON",
+    "M_BAD_STATE",
+    "M_DUPLICATE_ANNOTATION",
+    "M_EXCLUSIVE",
+    "M_FORBIDDEN",
+    "M_GUEST_ACCESS_FORBIDDEN",
+    "M_INCOMPATIBLE_ROOM_VERSION",
+    "M_INVALID_PARAM",
+    "M_MISSING_PARAM",
+    "M_NOT_FOUND",
+    "M_NOT_JSON",
+    "M_TOO_LARGE",
+    "M_UNSUPPORTED_ROOM_VERSION",
+];
+
 /// Why a request has no good answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HttpError {
@@ -84,6 +102,21 @@ impl HttpError {
             Self::Unreachable => true,
             Self::Matrix { status, .. } => *status == 408 || *status == 429 || *status >= 500,
             Self::TooLarge { .. } | Self::Request | Self::BadAnswer | Self::Interactive(_) => false,
+        }
+    }
+
+    /// Whether a homeserver has judged the request itself, and would judge it alike the next time. An answer without one of the
+    /// errcodes that say so is none: a proxy that is being changed answers 403 and 404 too.
+    #[must_use]
+    pub fn is_judgement(&self) -> bool {
+        match self {
+            Self::Matrix {
+                status, errcode, ..
+            } => {
+                *status == 413
+                    || ((400..500).contains(status) && JUDGEMENTS.contains(&errcode.as_str()))
+            }
+            _ => false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! One attempt to send one message.
 //!
 //! Invariant: a message for an encrypted room is handed to the wire only as ciphertext. What was encrypted once is kept and sent
-//! again as it is, so that an answer that was lost never leads to two ciphertexts of one text.
+//! again as it is, as long as anybody could read it, so that an answer that was lost never leads to two ciphertexts of one text.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,16 +14,21 @@ use ruma::{
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::oneshot;
 
-use super::{Waiting, message::REDACTION};
+use super::{
+    Waiting,
+    message::REDACTION,
+    prepare::{EXPIRED, Prepared, SALT_BYTES},
+};
 use crate::{
     base::Membership,
     client::{Blocked, Client, ClientError, is_transient, within},
+    crypto::Deadline,
     http::{HttpError, REQUEST_TIMEOUT},
     sync_loop::SocketSend,
 };
 
 /// What a message without a target's ID waits for.
-const TARGET_LOST: &str = "the message it refers to was never sent";
+pub(super) const TARGET_LOST: &str = "the message it refers to was never sent";
 
 /// Why a message did not go out.
 #[derive(Debug)]
@@ -52,24 +57,33 @@ impl From<ClientError> for Obstacle {
         match &error {
             // A session that ended may be followed by a login as the same device, with the queue still there.
             ClientError::SessionEnded | ClientError::NotLoggedIn => Self::Later(None),
-            ClientError::Http(http) if is_transient(&error) => Self::Later(http.retry_after()),
-            _ if is_transient(&error) => Self::Later(None),
-            ClientError::Http(http) => Self::Failed(
+            ClientError::Http(http) if http.is_judgement() => Self::Failed(
                 http.errcode()
+                    .filter(|code| *code != "M_UNKNOWN")
                     .map_or_else(|| http.to_string(), str::to_owned),
             ),
+            // A proxy that is being changed, a server that is set up anew: no word about this message.
+            ClientError::Http(http) => Self::Later(http.retry_after()),
+            _ if is_transient(&error) => Self::Later(None),
             _ => Self::Failed(error.to_string()),
         }
     }
 }
 
+/// A message that the server has.
+pub(super) struct Delivered {
+    pub(super) event_id: OwnedEventId,
+    /// When it dies.
+    pub(super) deadline: Option<Deadline>,
+}
+
 impl Client {
-    /// Tries to send a message; gives its event ID.
+    /// Tries to send a message.
     pub(super) async fn deliver(
         &self,
         room_id: &RoomId,
         waiting: &Arc<Waiting>,
-    ) -> Result<OwnedEventId, Obstacle> {
+    ) -> Result<Delivered, Obstacle> {
         let state = self
             .room_state(room_id)
             .ok_or(Obstacle::Blocked(Blocked::NotJoined))?;
@@ -78,26 +92,45 @@ impl Client {
         }
         let message = &waiting.message;
         if message.event_type == REDACTION {
-            return self.redact_now(room_id, waiting).await;
+            return Ok(Delivered {
+                event_id: self.redact_now(room_id, waiting).await?,
+                deadline: None,
+            });
         }
-        let known = self.ask(|machine| machine.is_room_encrypted(room_id));
-        let known = known.await.map_err(Obstacle::before)?;
+        let known = self.ask(|machine| {
+            let target = waiting.target();
+            let target = target.and_then(|event_id| machine.deadline_of(event_id));
+            (machine.is_room_encrypted(room_id), target)
+        });
+        let (known, target) = known.await.map_err(Obstacle::before)?;
         let encrypted = known || state.is_encrypted();
         if !encrypted && message.must_encrypt {
             return Err(Obstacle::Blocked(Blocked::NotEncrypted));
         }
-        let (event_type, content) = if encrypted {
-            (
-                "m.room.encrypted",
-                self.ciphertext(room_id, &state, waiting).await?,
-            )
+        let now_ms = self.now_ms();
+        let prepared = || Prepared::new(waiting, &state, target, now_ms);
+        let (event_type, content, deadline) = if let Some(wire) = &message.wire {
+            let deadline = message.wire_deadline;
+            // Its key is dead for everybody, and to encrypt it anew under the same name would be wrong: the server may have it.
+            if deadline.is_some_and(|deadline| deadline.at_ms <= now_ms) {
+                return Err(Obstacle::Failed(EXPIRED.to_owned()));
+            }
+            ("m.room.encrypted", raw(wire)?, deadline)
+        } else if encrypted {
+            let (wire, deadline) = self
+                .ciphertext(room_id, &state, waiting, prepared()?)
+                .await?;
+            ("m.room.encrypted", wire, deadline)
         } else {
-            let content = message
-                .finished()
-                .ok_or_else(|| Obstacle::Failed(TARGET_LOST.to_owned()))?;
-            (message.event_type.as_str(), raw(&content)?)
+            let prepared = prepared()?;
+            let deadline = prepared.deadline(now_ms);
+            let mut salt = [0; SALT_BYTES];
+            self.inner.rng.fill(&mut salt);
+            let content = raw(&prepared.into_plain(salt))?;
+            (message.event_type.as_str(), content, deadline)
         };
-        self.put(room_id, event_type, waiting, content).await
+        let event_id = self.put(room_id, event_type, waiting, content).await?;
+        Ok(Delivered { event_id, deadline })
     }
 
     async fn put(

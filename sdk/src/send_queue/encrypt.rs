@@ -9,15 +9,12 @@ use std::sync::Arc;
 use ruma::{OwnedUserId, RoomId};
 use serde_json::value::RawValue;
 
-use super::{
-    Waiting,
-    deliver::{Obstacle, raw},
-};
+use super::{Waiting, deliver::Obstacle, prepare::Prepared};
 use crate::{
     base::RoomState,
     client::{Blocked, Client, ClientError},
-    crypto::{EncryptError, EncryptOptions, RoomKeySettings, Rotation, ShareError},
-    expiry::ExpiryStamp,
+    crypto::{Deadline, EncryptError, EncryptOptions, RoomKeySettings, Rotation, ShareError},
+    expiry::{ExpiryClass, ExpiryStamp},
     store::Batch,
 };
 
@@ -35,20 +32,16 @@ enum Shared {
 }
 
 impl Client {
-    /// The message as it goes over the wire.
+    /// The message as it goes over the wire, and when it dies.
     pub(super) async fn ciphertext(
         &self,
         room_id: &RoomId,
         state: &RoomState,
         waiting: &Arc<Waiting>,
-    ) -> Result<Box<RawValue>, Obstacle> {
-        if let Some(wire) = &waiting.message.wire {
-            return raw(wire);
-        }
-        let content = waiting.message.finished();
-        let content = content.ok_or_else(|| Obstacle::Failed("no target".to_owned()))?;
+        prepared: Prepared,
+    ) -> Result<(Box<RawValue>, Option<Deadline>), Obstacle> {
         match self
-            .share(room_id, state, waiting)
+            .share(room_id, state, prepared.class)
             .await
             .map_err(Obstacle::before)?
         {
@@ -57,31 +50,36 @@ impl Client {
             Shared::NotYet => return Err(Obstacle::Later(None)),
         }
         let options = EncryptOptions {
-            expiry: waiting.message.class.map(ExpiryStamp::new),
+            expiry: prepared.class.map(ExpiryStamp::new),
             ..EncryptOptions::default()
         };
         let event_type = &waiting.message.event_type;
         let _one_at_a_time = self.queue_writing().await;
+        // What was taken out of the queue meanwhile must not be put back on disk.
+        let current = self.queued(room_id, waiting.id);
+        let current = current.ok_or(Obstacle::Later(None))?;
         let encrypted = self.step(|machine, now_ms| {
+            let content = &prepared.content;
             let staged =
-                machine.encrypt_room_event(room_id, event_type, &content, options, now_ms)?;
+                machine.encrypt_room_event(room_id, event_type, content, options, now_ms)?;
             let (changes, wire) = staged.into_parts();
             let wire = wire.into_json();
             let mut batch = Batch::from(changes);
-            let kept = waiting.encrypted(&wire);
+            let deadline = prepared.deadline(now_ms);
+            let kept = current.encrypted(&wire, deadline);
             batch.send_queue_put.push(
                 kept.message
                     .to_item(kept.id, room_id, &kept.transaction_id)
                     .map_err(|_| EncryptError::NotAnObject)?,
             );
-            Ok((batch, (wire, kept)))
+            Ok((batch, (wire, kept, deadline)))
         });
-        let (wire, kept) = encrypted
+        let (wire, kept, deadline) = encrypted
             .await
             .map_err(Obstacle::before)?
             .map_err(obstacle)?;
         self.replace(room_id, vec![kept]);
-        Ok(wire)
+        Ok((wire, deadline))
     }
 
     /// Makes sure that everybody who may read the message has, or is being sent, its key.
@@ -89,7 +87,7 @@ impl Client {
         &self,
         room_id: &RoomId,
         state: &RoomState,
-        waiting: &Waiting,
+        class: Option<ExpiryClass>,
     ) -> Result<Shared, ClientError> {
         let members: Vec<OwnedUserId> = state.recipients().cloned().collect();
         let encryption = state.encryption.clone().unwrap_or_default();
@@ -106,7 +104,7 @@ impl Client {
             },
             devices: self.inner.config.sharing,
             members: self.inner.config.members,
-            expiry: waiting.message.class,
+            expiry: class,
         };
         self.staged(|machine, _| machine.update_tracked_users(&members))
             .await??;

@@ -1,7 +1,8 @@
 //! A message as it lies in the queue.
 //!
-//! Invariant: it is kept as plaintext in the encrypted store and encrypted for the room at each attempt, for the members and
-//! devices of that moment.
+//! Invariant: it is kept as plaintext in the encrypted store until it is encrypted, for the members and devices of that moment and
+//! with the lifetime that the room's policy of that moment allows; what was encrypted is sent as it is. Texts are overwritten when
+//! it is dropped.
 
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId, TransactionId, serde::JsonObject,
@@ -12,7 +13,7 @@ use serde_json::{Value, value::RawValue};
 use super::Waiting;
 use crate::{
     client::ClientError,
-    crypto::SecretBytes,
+    crypto::{Deadline, to_json, wipe},
     expiry::ExpiryClass,
     store::{SendQueueItem, SendState},
 };
@@ -40,8 +41,8 @@ pub(crate) struct QueuedMessage {
     pub(crate) event_type: String,
     /// The content, without the ID of the target.
     pub(crate) content: JsonObject,
-    /// How long it lives.
-    pub(crate) class: Option<ExpiryClass>,
+    /// How long it was asked to live; the room's policy may shorten that when it goes out.
+    pub(crate) wished: Option<ExpiryClass>,
     /// Whether it waits for the room to be encrypted.
     pub(crate) must_encrypt: bool,
     /// What it changes or reacts to.
@@ -51,6 +52,15 @@ pub(crate) struct QueuedMessage {
     /// The ciphertext, once it was encrypted; the plaintext is gone then.
     #[serde(default)]
     pub(crate) wire: Option<JsonObject>,
+    /// When the ciphertext dies: nobody could read it afterwards.
+    #[serde(default)]
+    pub(crate) wire_deadline: Option<Deadline>,
+}
+
+impl Drop for QueuedMessage {
+    fn drop(&mut self) {
+        self.content.values_mut().for_each(wipe);
+    }
 }
 
 impl std::fmt::Debug for QueuedMessage {
@@ -68,7 +78,6 @@ impl QueuedMessage {
         room_id: &RoomId,
         transaction_id: &TransactionId,
     ) -> Result<SendQueueItem, ClientError> {
-        let value = serde_json::to_vec(self).map_err(|_| ClientError::Encode)?;
         Ok(SendQueueItem {
             id,
             room_id: room_id.to_owned(),
@@ -78,7 +87,7 @@ impl QueuedMessage {
             } else {
                 SendState::Queued
             },
-            body: SecretBytes::new(value),
+            body: to_json(self).map_err(|_| ClientError::Encode)?,
         })
     }
 
@@ -113,14 +122,42 @@ impl QueuedMessage {
         }
         Some(content)
     }
+
+    /// How it refers to its target.
+    fn relation(&self) -> Option<&str> {
+        self.content.get("m.relates_to")?.get("rel_type")?.as_str()
+    }
+
+    /// What an edit says, without the message that it changes; `None` if it is no edit.
+    pub(super) fn standing_alone(&self) -> Option<JsonObject> {
+        (self.relation()? == "m.replace")
+            .then(|| self.content.get("m.new_content")?.as_object().cloned())
+            .flatten()
+    }
+
+    /// The message after its target turned out never to be sent. A reaction keeps the lost target, and fails by it.
+    pub(super) fn without_target(&self) -> Self {
+        let mut message = self.clone();
+        if let Some(content) = self.standing_alone() {
+            message.content.values_mut().for_each(wipe);
+            message.content = content;
+            message.target = None;
+        } else if self.relation() != Some("m.annotation") {
+            message.content.remove("m.relates_to");
+            message.target = None;
+        }
+        message
+    }
 }
 
 impl Waiting {
     /// The same message after it was encrypted.
-    pub(super) fn encrypted(&self, wire: &RawValue) -> Self {
+    pub(super) fn encrypted(&self, wire: &RawValue, deadline: Option<Deadline>) -> Self {
         let mut message = self.message.clone();
+        message.wire_deadline = deadline;
         message.wire = serde_json::from_str(wire.get()).ok();
         if message.wire.is_some() {
+            message.content.values_mut().for_each(wipe);
             message.content = JsonObject::new();
         }
         Self {

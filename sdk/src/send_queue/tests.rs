@@ -9,6 +9,8 @@ use crate::{
     store::MemoryStore,
 };
 
+mod lifetimes;
+
 fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new())
 }
@@ -250,6 +252,100 @@ async fn a_message_can_be_cancelled_while_it_waits() {
     assert_eq!(failure, SendFailure::Refused("cancelled".to_owned()));
     assert_eq!(alice.inner.store.send_queue().await.unwrap(), []);
     assert!(server.lock().tried.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_being_cancelled_is_not_sent_meanwhile() {
+    let server = FakeServer::start().await;
+    let store = Arc::new(crate::store::GatedStore::new());
+    let alice = server.alice(store.clone()).await;
+    server.push_sync(joined(&room("a"), false));
+    alice.sync_once(PATIENCE).await.unwrap();
+    server.lock().broken_room = Some(room("a").to_string());
+    let handle = alice.room(&room("a"));
+    let oops = handle.send_text("oops").await.unwrap().transaction_id;
+    let edit = handle.edit(Target::Queued(oops.clone()), "well").await;
+    store.set_open(false);
+    let canceller = alice.clone();
+    let cancelling = tokio::spawn(async move {
+        while !canceller.cancel(&oops).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    });
+    store.is_waited_for().await;
+    // The deletion is not on disk yet, and the server is back; each sync has the room tried again.
+    server.lock().broken_room = None;
+    for _ in 0..5 {
+        server.push_sync(json!({}));
+        alice.sync_once(PATIENCE).await.unwrap();
+    }
+    store.set_open(true);
+    cancelling.await.unwrap();
+    edit.unwrap().event_id(PATIENCE).await.unwrap();
+    assert_eq!(
+        bodies(&server),
+        ["well"],
+        "what would have changed the message stands for itself"
+    );
+    assert!(alice.drain_queue(PATIENCE).await);
+    assert_eq!(alice.inner.store.send_queue().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_proxys_refusal_takes_nothing_out_of_the_queue() {
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[("a", false)]).await;
+    let unrecognised = json!({"errcode": "M_UNRECOGNIZED", "error": ""});
+    server.lock().refusals.extend([
+        (403, json!("<html>no</html>")),
+        (404, json!("<html>what?</html>")),
+        (404, unrecognised),
+        (400, json!({"errcode": "M_UNKNOWN", "error": ""})),
+    ]);
+    let first = alice.room(&room("a")).send_text("one").await.unwrap();
+    let second = alice.room(&room("a")).send_text("two").await.unwrap();
+    first.event_id(PATIENCE).await.unwrap();
+    second.event_id(PATIENCE).await.unwrap();
+    assert_eq!(bodies(&server), ["one", "two"]);
+    // What speaks of the message itself does.
+    server.lock().refusals.extend([
+        (413, json!("<html>too large</html>")),
+        (400, json!({"errcode": "M_BAD_JSON", "error": ""})),
+    ]);
+    for _ in 0..2 {
+        let refused = alice.room(&room("a")).send_text("three").await.unwrap();
+        assert!(matches!(
+            refused.event_id(PATIENCE).await,
+            Err(SendFailure::Refused(_))
+        ));
+    }
+}
+
+#[tokio::test]
+async fn receipts_are_forgotten_when_they_are_no_longer_needed() {
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[("a", false)]).await;
+    let keep = || SendOptions {
+        keep_receipt: true,
+        ..SendOptions::default()
+    };
+    let handle = alice.room(&room("a"));
+    let one = handle.send_text_with("one", keep()).await.unwrap();
+    let sent = one.transaction_id.clone();
+    one.event_id(PATIENCE).await.unwrap();
+    assert!(alice.receipt(&sent).await.unwrap().is_some());
+    server.lock().broken_room = Some(room("a").to_string());
+    let waiting = handle.send_text_with("two", keep()).await.unwrap();
+    let forget = SendOptions {
+        forget_receipts: vec![sent.clone(), waiting.transaction_id.clone()],
+        ..SendOptions::default()
+    };
+    let last = handle.send_text_with("three", forget).await.unwrap();
+    server.lock().broken_room = None;
+    last.event_id(PATIENCE).await.unwrap();
+    assert_eq!(alice.receipt(&sent).await.unwrap(), None);
+    let receipt = alice.receipt(&waiting.transaction_id).await.unwrap();
+    assert_eq!(receipt, None, "of what waited, none is kept at all");
 }
 
 /// Alice and bob in an encrypted room.

@@ -8,13 +8,17 @@ use std::{
     time::Duration,
 };
 
-use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use ruma::{OwnedRoomId, RoomId};
 use tokio::sync::Notify;
 
-use super::{Target, Waiting, deliver::Obstacle, message::receipt_value};
+use super::{
+    Target, Waiting,
+    deliver::{Delivered, Obstacle},
+    message::receipt_value,
+};
 use crate::{
     client::{Blocked, Client, ClientError, Inner, Notification, SendUpdate, within},
-    crypto::SecretBytes,
+    crypto::{CryptoError, SecretBytes},
     store::Batch,
 };
 
@@ -78,7 +82,7 @@ impl Client {
         };
         let outcome = self.deliver(room_id, &first).await;
         let written = match outcome {
-            Ok(event_id) => self.delivered(room_id, &first, event_id).await,
+            Ok(sent) => self.delivered(room_id, &first, sent).await,
             Err(Obstacle::Failed(reason)) => self.failed(room_id, &first, reason).await,
             Err(Obstacle::Later(wanted)) => {
                 self.not_sending(room_id);
@@ -118,22 +122,34 @@ impl Client {
         &self,
         room_id: &RoomId,
         first: &Waiting,
-        event_id: OwnedEventId,
+        sent: Delivered,
     ) -> Result<(), ClientError> {
+        let Delivered { event_id, deadline } = sent;
         let mut batch = Batch {
             send_queue_delete: vec![first.id],
             ..Batch::default()
         };
-        if first.message.keep_receipt {
+        let _one_at_a_time = self.inner.queue.writing.lock().await;
+        // It may have become uninteresting since it was begun.
+        let keep_receipt = self
+            .queued(room_id, first.id)
+            .is_some_and(|current| current.message.keep_receipt);
+        if keep_receipt {
             let kept = SecretBytes::new(event_id.as_bytes().to_vec());
             batch
                 .values
                 .push((receipt_value(&first.transaction_id), Some(kept)));
         }
-        let _one_at_a_time = self.inner.queue.writing.lock().await;
         let target = Some(Target::Event(event_id.clone()));
         let retargeted = self.retarget(room_id, first, target, &mut batch)?;
-        self.inner.store.commit(batch).await?;
+        let written = self.step(|machine, _| {
+            if let Some(deadline) = deadline {
+                let noted = machine.note_deadline(&event_id, deadline)?;
+                batch.crypto = noted.into_parts().0;
+            }
+            Ok::<_, CryptoError>((batch, ()))
+        });
+        written.await??;
         self.replace(room_id, retargeted);
         self.forget(room_id, first.id);
         self.notify(Notification::Send(SendUpdate::Sent {
@@ -155,6 +171,12 @@ impl Client {
             ..Batch::default()
         };
         let _one_at_a_time = self.inner.queue.writing.lock().await;
+        let current = self.queued(room_id, first.id);
+        if current.is_some_and(|current| current.message.target != first.message.target) {
+            // What it refers to was cancelled while this was tried: it has another chance.
+            return Ok(());
+        }
+        tracing::warn!(%reason, "a message was refused and taken out of the queue");
         // What would have changed the message now stands for itself.
         let retargeted = self.retarget(room_id, first, None, &mut batch)?;
         self.inner.store.commit(batch).await?;
@@ -169,7 +191,7 @@ impl Client {
     }
 
     /// Tells the messages that wait for this one's ID what it is.
-    fn retarget(
+    pub(super) fn retarget(
         &self,
         room_id: &RoomId,
         first: &Waiting,
@@ -187,11 +209,14 @@ impl Client {
             .iter()
             .filter(|waiting| waiting.message.target == wanted)
         {
-            let mut message = waiting.message.clone();
-            message.target.clone_from(&target);
-            if target.is_none() {
-                message.content.remove("m.relates_to");
-            }
+            let message = match &target {
+                Some(_) => {
+                    let mut message = waiting.message.clone();
+                    message.target.clone_from(&target);
+                    message
+                }
+                None => waiting.message.without_target(),
+            };
             let transaction_id = waiting.transaction_id.clone();
             batch
                 .send_queue_put

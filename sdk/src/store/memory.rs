@@ -36,6 +36,16 @@ impl MemoryStore {
         }
     }
 
+    /// The names of all values.
+    #[cfg(test)]
+    pub(crate) fn value_names(&self) -> Vec<String> {
+        let tables = self.lock();
+        tables
+            .iter()
+            .flat_map(|tables| tables.values.keys().cloned())
+            .collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Tables>> {
         // Every change below is a single call that cannot panic half way, so a poisoned lock still guards whole tables.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)

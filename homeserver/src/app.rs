@@ -6,7 +6,10 @@
 use std::{ops::Deref, sync::Arc};
 
 use axum::extract::FromRef;
-use ruma::{OwnedServerName, ServerName, signatures::Ed25519KeyPair};
+use ruma::{
+    OwnedServerName, ServerName, UInt, UserId, api::federation::transactions::edu::PresenceUpdate,
+    signatures::Ed25519KeyPair,
+};
 
 use crate::{
     accounts::{Accounts, RemoteDevices, keys::Keys},
@@ -26,10 +29,11 @@ use crate::{
     rooms::{
         Rooms, RoomsContext,
         ephemeral::Ephemeral,
+        presence::{Presence, Shown},
         projection::federation_event,
         typing::{Typing, TypingChange},
     },
-    store::Store,
+    store::{Store, StoredKey},
     sync::{Sync, SyncContext},
 };
 
@@ -66,6 +70,8 @@ pub struct Parts {
     pub rooms: Arc<Rooms>,
     /// Who types.
     pub typing: Arc<Typing>,
+    /// Who is online.
+    pub presence: Arc<Presence>,
     /// People and their sessions.
     pub accounts: Arc<Accounts>,
     /// Public encryption keys, ours and others'.
@@ -101,6 +107,8 @@ pub struct Foundation {
     pub token_key: TokenKey,
     /// The key that signs events and requests to other servers.
     pub signing_key: Arc<Ed25519KeyPair>,
+    /// Keys that signed events once, each with the time at which it was retired.
+    pub retired_keys: Vec<StoredKey>,
     /// The way to other servers.
     pub transport: Arc<dyn Transport>,
     /// The end of the process.
@@ -124,7 +132,8 @@ impl Outgoing {
             server_name.clone(),
             Arc::clone(&base.signing_key),
             Arc::clone(clock),
-        );
+        )
+        .with_retired(base.retired_keys.clone());
         let remote = Remote::new(
             server_name.clone(),
             Arc::clone(&base.signing_key),
@@ -169,6 +178,7 @@ impl Outgoing {
 struct Middle {
     rooms: Arc<Rooms>,
     typing: Arc<Typing>,
+    presence: Arc<Presence>,
     accounts: Arc<Accounts>,
     keys: Keys,
     media: Media,
@@ -190,6 +200,9 @@ impl Middle {
         });
         let typing = Typing::new(Arc::clone(clock));
         typing.on_change(tell_typing(outgoing.sender.clone(), server_name.clone()));
+        let is_told = base.config.presence.enabled;
+        let presence = Presence::new(is_told, Arc::clone(clock), Arc::clone(&typing));
+        presence.on_change(tell_presence(outgoing.sender.clone(), server_name.clone()));
         let accounts = Arc::new(Accounts::new(
             Arc::clone(store),
             Arc::clone(clock),
@@ -213,12 +226,14 @@ impl Middle {
             store: Arc::clone(store),
             rooms: Arc::clone(&rooms),
             typing: Arc::clone(&typing),
+            presence: Arc::clone(&presence),
             accounts: Arc::clone(&accounts),
             devices,
         };
         Self {
             rooms,
             typing,
+            presence,
             accounts,
             keys,
             media,
@@ -249,6 +264,7 @@ impl App {
             accounts: Arc::clone(&middle.accounts),
             rooms: Arc::clone(&middle.rooms),
             typing: Arc::clone(&middle.typing),
+            presence: Arc::clone(&middle.presence),
         });
         Self(Arc::new(Parts {
             clock: base.clock,
@@ -264,6 +280,7 @@ impl App {
             origins: outgoing.origins,
             rooms: middle.rooms,
             typing: middle.typing,
+            presence: middle.presence,
             accounts: middle.accounts,
             keys: middle.keys,
             media: middle.media,
@@ -296,12 +313,31 @@ fn tell_typing(
     own: OwnedServerName,
 ) -> impl Fn(&TypingChange<'_>) + Send + std::marker::Sync + 'static {
     move |change| {
-        let Some(user) = change.user_id.filter(|user| user.server_name() == own) else {
+        let user = change.user_id;
+        if user.server_name() != own {
             return;
-        };
+        }
         let (sender, room, user) = (sender.clone(), change.room_id.to_owned(), user.to_owned());
         let is_typing = change.typing;
         tokio::spawn(async move { sender.typing(&room, &user, is_typing).await });
+    }
+}
+
+/// Tells other servers how our users are, on a task of its own.
+fn tell_presence(
+    sender: Sender,
+    own: OwnedServerName,
+) -> impl Fn(&UserId, &Shown) + Send + std::marker::Sync + 'static {
+    move |user, shown| {
+        if user.server_name() != own {
+            return;
+        }
+        let mut update =
+            PresenceUpdate::new(user.to_owned(), shown.presence.clone(), UInt::default());
+        update.status_msg.clone_from(&shown.status_msg);
+        update.currently_active = shown.currently_active;
+        let sender = sender.clone();
+        tokio::spawn(async move { sender.presence(update).await });
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
 mod check_config;
 mod expiry;
 mod init;
+mod keys;
 mod password;
 mod registration_token;
 mod report;
@@ -55,6 +56,9 @@ enum Command {
     /// See and remove what users reported, also while the server runs
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// Change the key that signs events, also while the server runs
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// See whether expired content is destroyed in time
     #[command(subcommand)]
     Expiry(expiry::ExpiryCommand),
@@ -98,6 +102,7 @@ fn run(command: Command) -> ExitCode {
             report::run(&command, accounts).await
         }),
         Command::Expiry(command) => expiry::run(&command),
+        Command::Keys(command) => keys::run(&command, &OsRng),
         Command::RegistrationToken(command) => on_accounts(command.config(), async |accounts| {
             registration_token::run(&command, accounts).await
         }),

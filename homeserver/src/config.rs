@@ -302,7 +302,6 @@ impl ConfigFile {
         self.rate_limits.check(problems);
         self.media.check(problems);
         self.well_known.check(problems);
-        self.presence.check(problems);
         self.turn.check(problems);
         let federated =
             |listener: &ListenerConfig| listener.resources.contains(&Resource::Federation);

@@ -9,6 +9,7 @@ pub(crate) mod authenticated_media;
 pub(crate) mod authorization;
 pub(crate) mod backfill;
 pub(crate) mod device;
+pub(crate) mod directory;
 pub mod discovery;
 pub(crate) mod event;
 pub(crate) mod expiry;
@@ -16,6 +17,7 @@ pub(crate) mod keys;
 pub(crate) mod membership;
 pub(crate) mod openid;
 pub(crate) mod query;
+pub(crate) mod space;
 pub(crate) mod transactions;
 
 #[cfg(test)]

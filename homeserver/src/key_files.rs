@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 
 use crate::clock::Rng;
 
+pub mod rotation;
+
 /// Length of an Ed25519 seed, in bytes.
 const SEED_BYTES: usize = 32;
 

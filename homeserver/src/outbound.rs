@@ -48,6 +48,9 @@ pub enum OutboundError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls,
+    /// `federation.proxy` cannot be used.
+    #[error("federation.proxy: not the address of a proxy")]
+    Proxy,
     /// The resolver cannot be set up.
     #[error("the resolver of domain names cannot be set up")]
     Dns,

@@ -17,25 +17,31 @@ use crate::{
     store::{Event, MembershipRow, Store, StoreError},
 };
 
+mod acl;
 mod aliases;
 mod backfill;
 mod bundles;
+mod by_time;
 mod chain;
 mod create;
 mod deadline;
 mod departures;
+mod directory;
 pub mod ephemeral;
 pub mod expiry;
 mod extremities;
 mod fetch;
+mod hierarchy;
 mod hosting;
 mod invite;
 mod join;
+mod joining;
 pub mod json;
 mod leave;
 mod local;
 mod offer;
 mod order;
+pub mod presence;
 pub mod projection;
 mod queue;
 mod reading;
@@ -45,13 +51,19 @@ mod resolve;
 mod send;
 mod serving;
 mod snapshot;
+mod space;
+mod summary;
 #[cfg(test)]
 mod tests;
+mod threads;
 pub mod typing;
 
 pub use self::{
+    by_time::Moment,
     create::{CreateError, InitialState, NewRoom, Preset},
     departures::Departures,
+    directory::{DirectoryError, DirectoryPage, DirectoryQuery},
+    hierarchy::{HierarchyError, HierarchyPage, HierarchyQuery},
     hosting::{HostError, Hosted},
     join::JoinError,
     local::{MembershipChange, Profile},
@@ -59,8 +71,11 @@ pub use self::{
     reading::{Reader, Standing},
     receive::ReceiveError,
     send::{Draft, SendError, Transaction},
-    serving::ServeError,
+    serving::{Between, ServeError},
     snapshot::{Member, Members, Snapshot},
+    space::{Child, SpaceForServer, SpaceRoom},
+    summary::Summary,
+    threads::{ThreadPage, ThreadQuery},
 };
 
 /// How many rooms' snapshots are kept in memory.
@@ -98,6 +113,9 @@ pub struct Rooms {
     snapshots: Arc<Cache<OwnedRoomId, Arc<Snapshot>>>,
     user_rooms: Arc<Cache<OwnedUserId, Arc<UserRooms>>>,
     queues: queue::Queues,
+    spaces: space::SpaceCache,
+    acls: acl::AclCache,
+    joining: joining::Joining,
     /// History is taken in one answer after another: each begins where the last one ended.
     history: tokio::sync::Mutex<()>,
 }
@@ -116,6 +134,9 @@ impl Rooms {
             snapshots: Arc::new(Cache::new(SNAPSHOTS_MAX)),
             user_rooms: Arc::new(Cache::new(USERS_MAX)),
             queues: queue::Queues::default(),
+            spaces: space::space_cache(),
+            acls: acl::acl_cache(),
+            joining: joining::Joining::default(),
             history: tokio::sync::Mutex::default(),
         })
     }

@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use ruma::serde::Base64;
 use rustls::crypto::ring;
 use tokio::task::JoinHandle;
 
@@ -24,7 +25,7 @@ use crate::{
     outbound::{HttpsTransport, OutboundError, Transport},
     rooms::{Departures, expiry::Purge},
     router,
-    store::{Store, StoreError, StoreOptions},
+    store::{Store, StoreError, StoreOptions, StoredKey},
     sync::Pushes,
 };
 
@@ -102,9 +103,11 @@ impl Server {
     ) -> Result<Self, StartError> {
         warn_of_readers(&config.data_dir);
         let token_key = key_files::load_token_key(&config.token_key_path())?;
-        let signing_key = Arc::new(key_files::load_signing_key(&config.signing_key_path())?);
         let listeners = Listeners::bind(&config.listeners).await?;
         let store = open_store(&config).await?;
+        // Whoever holds the listeners is the only server on this folder, so that nobody signs with a key that is retired here.
+        let (signing_key, retired) =
+            key_files::rotation::take_over(&config.signing_key_path(), clock.now_ms())?;
         let drain = Drain::new();
         let edge = Edge::new(&config.rate_limits, &clock, &rng);
         let app = App::new(Foundation {
@@ -113,7 +116,8 @@ impl Server {
             config: Arc::new(config),
             store,
             token_key,
-            signing_key,
+            signing_key: Arc::new(signing_key),
+            retired_keys: retired.into_iter().map(stored).collect(),
             transport,
             drain: drain.clone(),
         });
@@ -166,6 +170,15 @@ impl Server {
         // A listener that panicked has been logged.
         let _ = self.serving.await;
         self.app.store.close().await;
+    }
+}
+
+/// A retired key as other keys are held.
+fn stored(key: key_files::rotation::RetiredKey) -> StoredKey {
+    StoredKey {
+        key_id: format!("ed25519:{}", key.version),
+        public_key: Base64::new(key.public.to_vec()),
+        valid_until_ts: key.expired_ms,
     }
 }
 

@@ -19,6 +19,7 @@ mod accounts;
 mod aliases;
 mod append;
 mod backups;
+mod by_time;
 mod claims;
 mod connect;
 mod cross_signing;
@@ -38,6 +39,7 @@ mod media;
 mod one_time_keys;
 mod owed;
 mod profiles;
+mod published_rooms;
 mod push_rules;
 mod pushers;
 mod receipts;
@@ -45,12 +47,14 @@ mod registration_tokens;
 mod relations;
 mod remote_devices;
 mod reports;
+mod rescinded;
 mod rooms;
 mod scope;
 mod server_keys;
 mod sessions;
 mod state;
 mod stays;
+mod threads;
 mod timeline;
 mod to_device;
 mod tx;
@@ -90,6 +94,7 @@ pub use self::{
     one_time_keys::{KeyCounts, KeyUpload, NewKey, UploadKeys},
     owed::StoredReceipt,
     profiles::{CreateOpenidToken, SetProfileField},
+    published_rooms::PublishRoom,
     push_rules::{EditPushRules, PushRuleEdit, PushRuleError},
     pushers::{MovePusher, PusherRow},
     receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
@@ -101,6 +106,7 @@ pub use self::{
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
     sessions::{NewSession, SessionRow, StartSession},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, apply, difference},
+    threads::ThreadAnswer,
     timeline::{AccountDatum, EventTransaction, RelationRow},
     to_device::{
         DeleteEdus, DeleteToDevice, NewEdu, NewToDevice, PurgeToDevice, SendToDevice,

@@ -14,7 +14,7 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use crate::{
     accounts::Accounts,
     clock::Clock,
-    rooms::{Rooms, json::JsonWriter, typing::Typing},
+    rooms::{Rooms, json::JsonWriter, presence::Presence, typing::Typing},
     store::{LogKind, ReceiptNote, Store, StoreError},
 };
 
@@ -28,6 +28,7 @@ mod left;
 pub mod notify;
 mod notifying;
 mod own;
+mod presence;
 mod pushes;
 mod room;
 mod state;
@@ -106,6 +107,8 @@ pub struct SyncContext {
     pub rooms: Arc<Rooms>,
     /// Who types.
     pub typing: Arc<Typing>,
+    /// Who is online.
+    pub presence: Arc<Presence>,
 }
 
 /// The part that answers syncs.
@@ -148,9 +151,20 @@ impl Sync {
             entered.enter(published);
         });
         let woken = Arc::clone(&feeds);
-        context
-            .typing
-            .on_change(move |change| woken.wake_room(change.room_id));
+        context.typing.on_change(move |change| {
+            if !change.goes_on {
+                woken.wake_room(change.room_id);
+            }
+        });
+        let woken = Arc::clone(&feeds);
+        let store = Arc::clone(&context.store);
+        context.presence.on_change(move |user, _| {
+            tokio::spawn(wake_company(
+                Arc::clone(&store),
+                Arc::clone(&woken),
+                user.to_owned(),
+            ));
+        });
         let sync = Arc::new(Self {
             context,
             feeds,
@@ -276,6 +290,16 @@ impl Sync {
             self.feeds.complete(&feed, joined.map(|row| &*row.room_id));
         }
         Ok(feed)
+    }
+}
+
+/// Wakes those who share a room with a user.
+async fn wake_company(store: Arc<Store>, feeds: Arc<Feeds>, user: OwnedUserId) {
+    feeds.wake_user(&user);
+    // A failing database is met by the syncs themselves.
+    let rooms = store.memberships_of(&user).await.unwrap_or_default();
+    for row in rooms.iter().filter(|row| window::is_joined(row)) {
+        feeds.wake_room(&row.room_id);
     }
 }
 

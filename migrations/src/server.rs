@@ -12,6 +12,7 @@ mod m0005_federation;
 mod m0006_backups_and_media;
 mod m0007_expiry;
 mod m0009_moderation;
+mod m0010_directory;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_backups_and_media::Migration),
             Box::new(m0007_expiry::Migration),
             Box::new(m0009_moderation::Migration),
+            Box::new(m0010_directory::Migration),
         ]
     }
 }

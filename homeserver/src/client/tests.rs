@@ -22,6 +22,7 @@ use crate::{
 mod accounts;
 mod backups;
 mod data;
+mod directory;
 mod keys;
 mod media;
 mod moderation;
@@ -29,6 +30,7 @@ mod push_rules;
 mod search;
 mod sessions;
 mod small;
+mod spaces;
 mod sync;
 mod to_device;
 
@@ -155,6 +157,7 @@ async fn open(folder: &Path, config: Config, clock: &MockClock, seed: u64) -> (A
         rng: Arc::new(SeededRng::new(seed)),
         token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
         signing_key: Arc::new(key_files::load_signing_key(&config.signing_key_path()).unwrap()),
+        retired_keys: Vec::new(),
         transport: Arc::new(Network::default()),
         store: Store::open(&options).await.unwrap(),
         config: Arc::new(config),

@@ -2,10 +2,14 @@
 //!
 //! Invariant: an address that is not public is never contacted unless its range is listed; no notary is trusted unless it is named.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::IpNet;
-use ruma::{OwnedServerName, ServerName};
+use ruma::{OwnedServerName, ServerName, serde::Base64};
 use serde::Deserialize;
 
 use super::{address_rules::is_public, problem::Problems};
@@ -25,8 +29,12 @@ pub struct FederationConfig {
     pub private_ranges: Vec<IpNet>,
     /// Servers that are believed about the keys of third ones.
     pub trusted_notaries: Vec<OwnedServerName>,
+    /// Public signing keys, in base64, that prove nothing: known weak ones, and those that were stolen.
+    pub denied_keys: Vec<Base64>,
     /// The only servers that are spoken with, both ways; all if absent.
     pub allowed_servers: Option<Vec<OwnedServerName>>,
+    /// A SOCKS5 proxy, as `socks5h://127.0.0.1:9050`, through which all other servers are reached: it resolves their names.
+    pub proxy: Option<String>,
     /// Longest wait for a connection, in milliseconds.
     pub connect_timeout_ms: u64,
     /// Longest wait for a whole answer, in milliseconds.
@@ -40,7 +48,9 @@ impl Default for FederationConfig {
             ca_files: Vec::new(),
             private_ranges: Vec::new(),
             trusted_notaries: Vec::new(),
+            denied_keys: Vec::new(),
             allowed_servers: None,
+            proxy: None,
             connect_timeout_ms: 10_000,
             request_timeout_ms: 60_000,
         }
@@ -88,6 +98,15 @@ impl FederationConfig {
                 "allows nobody: name servers, remove it to allow all, or set enabled = false",
             );
         }
+        if let Some(proxy) = &self.proxy
+            && proxy_address(proxy).is_none()
+        {
+            problems.add(
+                "federation.proxy",
+                "write socks5h:// with an IP address and a port, as socks5h://127.0.0.1:9050: the proxy must resolve names, \
+                 and its own must not need to be",
+            );
+        }
         for (key, timeout_ms) in [
             ("federation.connect_timeout_ms", self.connect_timeout_ms),
             ("federation.request_timeout_ms", self.request_timeout_ms),
@@ -106,6 +125,33 @@ impl FederationConfig {
                     format!("{} cannot be read: {error}", file.display()),
                 );
             }
+        }
+    }
+}
+
+/// The address of a proxy that resolves names itself.
+fn proxy_address(url: &str) -> Option<SocketAddr> {
+    url.strip_prefix("socks5h://")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_resolves_names_and_has_none() {
+        for good in ["socks5h://127.0.0.1:9050", "socks5h://[::1]:9050"] {
+            assert!(proxy_address(good).is_some(), "{good}");
+        }
+        for bad in [
+            "socks5://127.0.0.1:9050",
+            "http://127.0.0.1:9050",
+            "socks5h://localhost:9050",
+            "socks5h://127.0.0.1",
+            "socks5h://user@127.0.0.1:9050",
+            "socks5h://127.0.0.1:9050/",
+        ] {
+            assert!(proxy_address(bad).is_none(), "{bad}");
         }
     }
 }

@@ -1,26 +1,13 @@
 //! `[presence]`: whether the server tells who is online.
 //!
-//! Invariant: it does not; the key exists so that nobody has to guess.
+//! Invariant: unless the operator asks for it, nobody is told, here or elsewhere.
 
 use serde::Deserialize;
 
-use super::problem::Problems;
-
-/// Presence, which is off.
+/// Presence, which is off by default: when somebody is at their device is nobody's business.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PresenceConfig {
-    /// Must be false.
+    /// Whether users are told of each other, and other servers of our users.
     pub enabled: bool,
-}
-
-impl PresenceConfig {
-    pub(super) fn check(self, problems: &mut Problems) {
-        if self.enabled {
-            problems.add(
-                "presence.enabled",
-                "cannot be true: this server does not tell who is online",
-            );
-        }
-    }
 }

@@ -76,6 +76,11 @@ mode = "closed"
 # private_ranges = ["10.20.0.0/16"]
 # Servers that are believed about the keys of third ones.
 # trusted_notaries = []
+# A SOCKS5 proxy through which all other servers are reached. It resolves their names; nothing goes past it. Servers that are found
+# by service records alone cannot be reached through one.
+# proxy = "socks5h://127.0.0.1:9050"
+# Public signing keys that prove nothing, because they are weak or were stolen.
+# denied_keys = ["Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw"]
 # connect_timeout_ms = 10000
 # request_timeout_ms = 60000
 
@@ -105,6 +110,10 @@ mode = "closed"
 # uris = ["turn:turn.@SERVER_NAME@:3478?transport=udp", "turns:turn.@SERVER_NAME@:5349"]
 # shared_secret = "as in the relay's configuration"
 # credentials_secs = 86400
+
+[presence]
+# Whether people who share a room see of each other who is online.
+# enabled = false
 
 [expiry]
 # Expired content is destroyed this often, at most every 30 s.

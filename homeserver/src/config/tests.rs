@@ -74,7 +74,7 @@ fn the_template_is_accepted_as_it_stands_and_with_every_comment_removed_but_pros
 
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest_valid_one() {
-    assert_snapshot!(complaint("[federation]\nalowed_servers = []\n"), @"/etc/passeur/passeur.toml:9: `alowed_servers` is not known here; did you mean `allowed_servers`? (expected one of `enabled`, `ca_files`, `private_ranges`, `trusted_notaries`, `allowed_servers`, `connect_timeout_ms`, `request_timeout_ms`)");
+    assert_snapshot!(complaint("[federation]\nalowed_servers = []\n"), @"/etc/passeur/passeur.toml:9: `alowed_servers` is not known here; did you mean `allowed_servers`? (expected one of `enabled`, `ca_files`, `private_ranges`, `trusted_notaries`, `denied_keys`, `allowed_servers`, `proxy`, `connect_timeout_ms`, `request_timeout_ms`)");
     assert_snapshot!(complaint("[regsitration]\nmode = \"open\"\n"), @"/etc/passeur/passeur.toml:8: `regsitration` is not known here; did you mean `registration`? (expected one of `server_name`, `data_dir`, `listeners`, `database`, `registration`, `passwords`, `rooms`, `federation`, `rate_limits`, `admin`, `log`, `media`, `well_known`, `presence`, `expiry`, `turn`)");
     assert_snapshot!(complaint("[registration]\nmode = \"opne\"\n"), @"/etc/passeur/passeur.toml:9: `opne` is not known here; did you mean `open`? (expected one of `closed`, `token`, `open`)");
 }
@@ -127,7 +127,6 @@ fn every_problem_is_told_at_once_with_its_line() {
     /etc/passeur/passeur.toml:25: rate_limits.login.per_second must lie between 0.00001 and 1000000: to limit nothing, set rate_limits.enabled = false
     /etc/passeur/passeur.toml:25: rate_limits.login.burst must lie between 1 and 1000000
     /etc/passeur/passeur.toml:19: well_known.client_base_url must be an https:// URL, as "https://matrix.example.org"
-    /etc/passeur/passeur.toml:21: presence.enabled cannot be true: this server does not tell who is online
     /etc/passeur/passeur.toml: federation.enabled is true, but no listener has the resource "federation": add it to one, or set enabled = false
     "#);
 }

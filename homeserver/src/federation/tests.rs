@@ -28,6 +28,7 @@ use crate::{
 mod hostile;
 mod paging;
 mod peer;
+mod serving;
 
 /// A network that reaches the routers of this process.
 #[derive(Clone, Default)]
@@ -75,6 +76,7 @@ async fn server(name: &str, wires: &Wires, clock: &MockClock, seed: u64) -> Serv
         config: Arc::new(config),
         store: Store::open(&StoreOptions::new(url)).await.unwrap(),
         signing_key: key_pair("1"),
+        retired_keys: Vec::new(),
         transport: Arc::new(wires.clone()),
         drain: crate::drain::Drain::new(),
     });
@@ -116,23 +118,27 @@ fn bob() -> OwnedUserId {
     user("@bob:two.example")
 }
 
+fn new_room(preset: Preset, version: RoomVersionId) -> NewRoom {
+    NewRoom {
+        creator: alice(),
+        profile: Profile::default(),
+        version,
+        preset,
+        creation_content: BTreeMap::new(),
+        power_levels: BTreeMap::new(),
+        initial_state: Vec::new(),
+        name: Some("Newsroom".to_owned()),
+        topic: None,
+        alias: None,
+        invite: Vec::new(),
+        invite_remote: Vec::new(),
+        is_direct: false,
+    }
+}
+
 impl Server {
     async fn create(&self, preset: Preset, version: RoomVersionId) -> OwnedRoomId {
-        let new = NewRoom {
-            creator: alice(),
-            profile: Profile::default(),
-            version,
-            preset,
-            creation_content: BTreeMap::new(),
-            power_levels: BTreeMap::new(),
-            initial_state: Vec::new(),
-            name: Some("Newsroom".to_owned()),
-            topic: None,
-            alias: None,
-            invite: Vec::new(),
-            invite_remote: Vec::new(),
-            is_direct: false,
-        };
+        let new = new_room(preset, version);
         self.app.rooms.create(&new).await.unwrap()
     }
 

@@ -135,6 +135,18 @@ impl<T: OutgoingResponse> IntoResponse for RumaResponse<T> {
     }
 }
 
+/// An answer of no type in ruma, or of one that writes it otherwise than it is to be.
+///
+/// # Errors
+/// 500 if it has no JSON.
+pub fn serialized(answer: &impl serde::Serialize) -> Result<Response, ApiError> {
+    let bytes = serde_json::to_vec(answer).map_err(|error| {
+        tracing::error!(%error, "a response could not be encoded");
+        ApiError::internal()
+    })?;
+    Ok(raw_json(bytes))
+}
+
 /// An answer whose JSON was made by hand, for paths where a round trip through types costs too
 /// much: the bytes must be one JSON object.
 pub fn raw_json(body: impl Into<axum::body::Body>) -> Response {

@@ -2,14 +2,17 @@
 //!
 //! Invariant: an [`Endpoint`] holds only addresses that passed the deny list, and a connection is made to these and to none
 //! that a later look-up would give. So a name that resolves to something private, now or the next time it is asked for
-//! (rebinding), leads nowhere.
+//! (rebinding), leads nowhere. If a proxy is configured, no name is looked up here at all, and nothing is reached but through it.
 
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use super::{ResolveError, dns::Dns};
+use super::{
+    ResolveError,
+    dns::{Dns, Service},
+};
 use crate::config::FederationConfig;
 
 /// One place to connect to: whose certificate to expect, and the checked addresses.
@@ -19,7 +22,7 @@ pub struct Endpoint {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// Where it is; never empty.
+    /// Where it is; empty if a proxy resolves the host, and never otherwise.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -48,6 +51,14 @@ impl CheckedDns {
         Self { dns, config }
     }
 
+    /// The service records of a name: none through a proxy, which cannot be asked for them.
+    pub(super) async fn services(&self, name: &str) -> Result<Vec<Service>, ResolveError> {
+        if self.config.proxy.is_some() || is_onion(name) {
+            return Ok(Vec::new());
+        }
+        self.dns.services(name).await
+    }
+
     /// The endpoint of a host with a certificate in its own name.
     pub(super) async fn endpoint(&self, host: &str, port: u16) -> Result<Endpoint, ResolveError> {
         self.endpoint_at(host, host, port).await
@@ -62,6 +73,15 @@ impl CheckedDns {
     ) -> Result<Endpoint, ResolveError> {
         let found = match ip_literal(target) {
             Some(address) => vec![address],
+            None if self.config.proxy.is_some() => {
+                return Ok(Endpoint {
+                    host: host.to_owned(),
+                    port,
+                    addresses: Vec::new(),
+                });
+            }
+            // "must not be looked up in the domain name system" (RFC 7686): such a name would betray where one wants to go.
+            None if is_onion(target) => return Err(ResolveError::Refused),
             None => self.dns.addresses(target).await?,
         };
         if found.is_empty() {
@@ -81,6 +101,12 @@ impl CheckedDns {
             addresses,
         })
     }
+}
+
+/// Whether a name leads into the Tor network.
+fn is_onion(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    last.is_some_and(|last| last.eq_ignore_ascii_case("onion"))
 }
 
 /// The address that a host is written as, if it is one. Version 6 stands in brackets.

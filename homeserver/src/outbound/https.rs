@@ -1,15 +1,15 @@
 //! Requests over the network: the only place that connects to other servers.
 //!
 //! Invariant: a client connects to the addresses that it was made with and resolves nothing itself; it follows no redirect,
-//! keeps no cookie, uses no proxy, retries nothing and decompresses nothing. HTTP/1.1 only: a connection carries one request
-//! at a time, which leaves a peer little to play with.
+//! keeps no cookie, uses no proxy but the configured one, retries nothing and decompresses nothing. HTTP/1.1 only: a connection
+//! carries one request at a time, which leaves a peer little to play with.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
 use quick_cache::sync::Cache;
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, Proxy, Url, redirect};
 use ruma::ServerName;
 
 use super::{
@@ -37,6 +37,8 @@ const HEADERS_MAX: usize = 64;
 struct Clients {
     tls: rustls::ClientConfig,
     connect_timeout: Duration,
+    /// The proxy through which all connections go.
+    proxy: Option<Proxy>,
     clients: Cache<Endpoint, Client>,
 }
 
@@ -45,6 +47,10 @@ impl Clients {
         Ok(Self {
             tls: tls::client_config(config)?,
             connect_timeout: config.connect_timeout(),
+            proxy: match &config.proxy {
+                Some(url) => Some(Proxy::all(url).map_err(|_| OutboundError::Proxy)?),
+                None => None,
+            },
             clients: Cache::new(CLIENTS_MAX),
         })
     }
@@ -54,9 +60,16 @@ impl Clients {
         if let Some(client) = self.clients.get(endpoint) {
             return Ok(client);
         }
-        let client = Client::builder()
+        let builder = Client::builder();
+        let builder = match &self.proxy {
+            // Either through the proxy or not at all.
+            Some(proxy) => builder.proxy(proxy.clone()),
+            None => builder
+                .no_proxy()
+                .resolve_to_addrs(&endpoint.host, &endpoint.socket_addresses()),
+        };
+        let client = builder
             .tls_backend_preconfigured(self.tls.clone())
-            .resolve_to_addrs(&endpoint.host, &endpoint.socket_addresses())
             .dns_resolver(NoLookups)
             .https_only(true)
             .http1_only()
@@ -64,7 +77,6 @@ impl Clients {
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
-            .no_proxy()
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(IDLE_MAX)
             .build()

@@ -16,6 +16,7 @@ use futures_util::future::{self, FutureExt, Shared};
 use quick_cache::sync::Cache;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedServerSigningKeyId, ServerName,
+    serde::Base64,
     signatures::{PublicKeyMap, PublicKeySet},
 };
 
@@ -72,6 +73,8 @@ struct Inner {
     remote: Remote,
     clock: Arc<dyn Clock>,
     notaries: Vec<OwnedServerName>,
+    /// Keys that prove nothing, whoever publishes them.
+    denied: Vec<Base64>,
     known: Cache<OwnedServerName, Arc<Vec<StoredKey>>>,
     attempts: Cache<OwnedServerName, Attempt>,
     flights: Mutex<HashMap<OwnedServerName, Flight>>,
@@ -98,6 +101,7 @@ impl ServerKeys {
             remote,
             clock,
             notaries: config.trusted_notaries.clone(),
+            denied: config.denied_keys.clone(),
             known: Cache::new(SERVERS_MAX),
             attempts: Cache::new(SERVERS_MAX),
             flights: Mutex::default(),
@@ -153,11 +157,12 @@ impl ServerKeys {
         valid_at: Option<i64>,
     ) -> Result<PublicKeySet, StoreError> {
         if server == self.0.own.server_name() {
-            return Ok(self.0.own.public_keys());
+            return Ok(self.0.own.keys_at(valid_at));
         }
         let known = self.load(server).await?;
         let valid = known.iter().filter(|key| {
             ids.iter().any(|id| id.as_str() == key.key_id)
+                && !self.0.denied.contains(&key.public_key)
                 && valid_at.is_none_or(|at| at <= key.valid_until_ts)
         });
         Ok(valid

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the log is the queue. A task keeps a cursor over it ([`passeur_protocol::destination`]) and the transaction in
 //! flight, stored before it is sent and sent again under the same identifier until the peer takes it. Start, crash and
-//! catching up are the same code. Only typing lives in memory, and is dropped if the peer is not there.
+//! catching up are the same code. Only typing and presence live in memory, and are dropped if the peer is not there.
 //!
 //! Commits wake the tasks of the servers that they concern; a failing server costs one sleeping task. No lock and no
 //! transaction is held over a request.
@@ -19,7 +19,10 @@ use std::{
     },
 };
 
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
+use ruma::{
+    OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
+    api::federation::transactions::edu::PresenceUpdate,
+};
 use tokio::sync::{Notify, Semaphore};
 
 use super::Remote;
@@ -41,6 +44,9 @@ pub use self::edus::{EduRange, EduSource, OwedEdu, OwedEdus, Receipts};
 
 /// Transactions that are under way at the same time, to different servers.
 const TRANSACTIONS_MAX: usize = 64;
+
+/// Users whose presence waits for one server.
+const PRESENCES_WAITING_MAX: usize = 200;
 
 /// Typing notifications that wait for one server.
 const TYPING_WAITING_MAX: usize = 100;
@@ -111,6 +117,8 @@ struct News {
     is_alive: bool,
     /// Who began or stopped typing.
     typing: HashMap<(OwnedRoomId, OwnedUserId), bool>,
+    /// How users are, the newest of each.
+    presence: HashMap<OwnedUserId, PresenceUpdate>,
     /// Whether anything is new at all.
     is_any: bool,
 }
@@ -173,6 +181,22 @@ impl Sender {
             self.wake(&stay.destination, |news| {
                 if news.typing.len() < TYPING_WAITING_MAX {
                     news.typing.insert(key, is_typing);
+                }
+            });
+        }
+    }
+
+    /// Tells the servers that share a room with one of our users how they are. Servers that are not there miss it.
+    pub async fn presence(&self, update: PresenceUpdate) {
+        let store = &self.0.context.store;
+        let Ok(servers) = store.servers_sharing_with(&update.user_id).await else {
+            return;
+        };
+        for server in servers {
+            self.wake(&server, |news| {
+                let user = update.user_id.clone();
+                if news.presence.len() < PRESENCES_WAITING_MAX {
+                    news.presence.insert(user, update.clone());
                 }
             });
         }

@@ -125,7 +125,7 @@ impl ServerNames {
         let host = server.host();
         for service in ["_matrix-fed._tcp", "_matrix._tcp"] {
             // A look-up that fails counts as one that finds nothing: the address record has the last word.
-            let found = self.dns.dns.services(&format!("{service}.{host}")).await;
+            let found = self.dns.services(&format!("{service}.{host}")).await;
             let found = found.unwrap_or_default();
             if !found.is_empty() {
                 return self.at_services(host, found).await;

@@ -5,11 +5,13 @@
 use std::sync::Arc;
 
 use ruma::{
-    OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId,
+    OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, UserId,
     api::federation::query::get_room_information::v1 as get_room_information,
+    events::StateEventType,
 };
+use serde_json::{Map, Value};
 
-use super::Rooms;
+use super::{Draft, Rooms, create::raw};
 use crate::{
     outbound::Bounds,
     store::{DeleteAlias, NewAlias, StoreError},
@@ -37,13 +39,66 @@ impl Rooms {
         Ok(self.context.store.commit(change).await?.output)
     }
 
-    /// Removes a local alias.
+    /// Removes a local alias, and takes it out of the room's canonical aliases if the user may change them.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn remove_alias(&self, alias: OwnedRoomAliasId) -> Result<(), StoreError> {
-        self.context.store.commit(DeleteAlias(alias)).await?;
+    pub async fn remove_alias(
+        self: &Arc<Self>,
+        alias: OwnedRoomAliasId,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<(), StoreError> {
+        self.context
+            .store
+            .commit(DeleteAlias(alias.clone()))
+            .await?;
+        let Some(content) = self.canonical_without(room, &alias).await? else {
+            return Ok(());
+        };
+        let draft = Draft {
+            room_id: room.to_owned(),
+            sender: user.to_owned(),
+            kind: StateEventType::RoomCanonicalAlias.to_string().into(),
+            state_key: Some(String::new()),
+            content: raw(&Value::Object(content)),
+            redacts: None,
+            transaction: None,
+            timestamp_ms: None,
+        };
+        // "delete the alias and return a successful response even if the user does not have permission to update the
+        // m.room.canonical_alias event"
+        if let Err(error) = self.send(draft).await {
+            tracing::debug!(%error, "a removed alias stays among the canonical ones");
+        }
         Ok(())
+    }
+
+    /// The content of the room's canonical aliases without one of them, if it is there.
+    async fn canonical_without(
+        &self,
+        room: &RoomId,
+        alias: &RoomAliasId,
+    ) -> Result<Option<Map<String, Value>>, StoreError> {
+        let Some(snapshot) = self.snapshot(room).await? else {
+            return Ok(None);
+        };
+        let kind = StateEventType::RoomCanonicalAlias;
+        let Some(event) = self.state_event(&snapshot, &kind, "").await? else {
+            return Ok(None);
+        };
+        let content = serde_json::from_str(event.pdu.content.get());
+        let Ok(mut content) = content.map_err(drop) else {
+            return Ok(None);
+        };
+        let before: Map<String, Value> = Map::clone(&content);
+        if content.get("alias").and_then(Value::as_str) == Some(alias.as_str()) {
+            content.remove("alias");
+        }
+        if let Some(others) = content.get_mut("alt_aliases").and_then(Value::as_array_mut) {
+            others.retain(|other| other.as_str() != Some(alias.as_str()));
+        }
+        Ok((content != before).then_some(content))
     }
 
     /// The room behind an alias and servers that are in it.

@@ -11,13 +11,17 @@ use passeur_protocol::limits::EDU_BYTES_MAX;
 use ruma::{
     OwnedUserId, RoomId, ServerName, UserId,
     api::federation::transactions::edu::{
-        DirectDeviceContent, Edu, ReceiptContent, ReceiptData, TypingContent,
+        DirectDeviceContent, Edu, PresenceContent, ReceiptContent, ReceiptData, TypingContent,
     },
     events::receipt::ReceiptThread,
 };
 use serde_json::value::RawValue;
 
-use super::{Rooms, Snapshot, typing::Typing};
+use super::{
+    Rooms, Snapshot,
+    presence::{Presence, Shown},
+    typing::Typing,
+};
 use crate::{
     accounts::{Accounts, RemoteDevices},
     store::{ReceiveToDevice, RecordReceipt, Store, StoreError},
@@ -28,6 +32,9 @@ const TYPING_MAX: Duration = Duration::from_secs(60);
 
 /// Most receipts of one EDU that are looked at.
 const RECEIPTS_MAX: usize = 1_000;
+
+/// Most users of one EDU that it tells the presence of.
+const PRESENCES_MAX: usize = 200;
 
 /// Longest identifier of a message, in bytes.
 const MESSAGE_ID_BYTES_MAX: usize = 255;
@@ -41,6 +48,8 @@ pub struct Ephemeral {
     pub rooms: Arc<Rooms>,
     /// Who types.
     pub typing: Arc<Typing>,
+    /// Who is online.
+    pub presence: Arc<Presence>,
     /// Our users, and messages to their devices.
     pub accounts: Arc<Accounts>,
     /// Their users' devices.
@@ -66,6 +75,7 @@ impl Ephemeral {
         };
         match edu {
             Edu::Typing(content) => self.typing(origin, &content).await,
+            Edu::Presence(content) => self.presence(origin, content, now_ms).await,
             Edu::Receipt(content) => self.receipts(origin, content).await,
             Edu::DirectToDevice(content) => self.to_device(origin, &content, now_ms).await,
             Edu::DeviceListUpdate(content) if content.user_id.server_name() == origin => {
@@ -105,6 +115,37 @@ impl Ephemeral {
             self.typing.stop(room, user);
         } else if snapshot.members.is_joined(user) {
             self.typing.start(room, user, TYPING_MAX);
+        }
+        Ok(())
+    }
+
+    /// What another server says of its users, of those with whom one of ours shares a room.
+    async fn presence(
+        &self,
+        origin: &ServerName,
+        content: PresenceContent,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        if !self.presence.is_enabled() {
+            return Ok(());
+        }
+        let told = content.push.into_iter().take(PRESENCES_MAX);
+        let told = told.filter(|update| update.user_id.server_name() == origin);
+        let told: Vec<_> = told.collect();
+        let users: Vec<&UserId> = told.iter().map(|update| &*update.user_id).collect();
+        let known = self.store.users_we_share_with(&users).await?;
+        for update in told {
+            if !known.contains(&update.user_id) {
+                continue;
+            }
+            let ago = i64::from(update.last_active_ago);
+            let shown = Shown {
+                presence: update.presence,
+                status_msg: update.status_msg,
+                last_active_ms: now_ms.saturating_sub(ago),
+                currently_active: update.currently_active,
+            };
+            self.presence.told(&update.user_id, shown);
         }
         Ok(())
     }

@@ -136,6 +136,7 @@ impl Rooms {
         content: Value,
         servers: &[OwnedServerName],
     ) -> Result<(), JoinError> {
+        let _under_way = self.joining.begin(user);
         let mut last = JoinError::NoServer(None);
         let others = servers
             .iter()

@@ -11,12 +11,9 @@ use std::sync::Arc;
 use passeur_protocol::{
     json::JsonError,
     reason::Reason,
-    server_acl::ServerAcl,
     signed::{RawPdu, SignedPdu},
 };
-use ruma::{
-    OwnedEventId, RoomId, ServerName, events::StateEventType, room_version_rules::RoomVersionRules,
-};
+use ruma::{OwnedEventId, RoomId, ServerName, room_version_rules::RoomVersionRules};
 use serde_json::value::RawValue;
 
 use super::{Offer, Rooms, SendError, Snapshot, queue::Work};
@@ -156,21 +153,6 @@ impl Rooms {
             &mut Budget::default(),
         )
         .await
-    }
-
-    /// Whether the room's access control list lets a server take part.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn may_take_part(
-        &self,
-        snapshot: &Snapshot,
-        server: &ServerName,
-    ) -> Result<bool, StoreError> {
-        let acl = self
-            .state_event(snapshot, &StateEventType::RoomServerAcl, "")
-            .await?;
-        Ok(acl.is_none_or(|acl| ServerAcl::new(&acl.pdu.content).is_allowed(server)))
     }
 
     /// Checks 1 to 3: format, signatures, hash.

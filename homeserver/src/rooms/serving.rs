@@ -26,6 +26,17 @@ const EVENTS_MAX: usize = 100;
 /// Events that are looked at for one answer.
 const VISITED_MAX: usize = 2_000;
 
+/// Which events a server lacks.
+#[derive(Clone, Copy, Debug)]
+pub struct Between<'a> {
+    /// What it has.
+    pub earliest: &'a [OwnedEventId],
+    /// What it wants the predecessors of.
+    pub latest: &'a [OwnedEventId],
+    /// The least depth that it wants.
+    pub min_depth: u64,
+}
+
 /// Why a server is told nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServeError {
@@ -166,7 +177,7 @@ impl Rooms {
         self.show(server, &snapshot, events).await
     }
 
-    /// What lies between `earliest` and `latest`, both excluded, oldest first.
+    /// What lies between some events and others, both excluded, oldest first.
     ///
     /// # Errors
     /// See [`ServeError`].
@@ -174,10 +185,14 @@ impl Rooms {
         &self,
         server: &ServerName,
         room: &RoomId,
-        earliest: &[OwnedEventId],
-        latest: &[OwnedEventId],
+        between: Between<'_>,
         limit: usize,
     ) -> Result<Vec<Box<RawValue>>, ServeError> {
+        let Between {
+            earliest,
+            latest,
+            min_depth,
+        } = between;
         let snapshot = self.room_for(server, room).await?;
         let stop: HashSet<_> = earliest.iter().cloned().collect();
         let known = self.context.store.events(latest).await?;
@@ -188,11 +203,12 @@ impl Rooms {
         let mut events = self
             .walk_back(room, &before, &stop, limit.min(EVENTS_MAX))
             .await?;
+        events.retain(|event| event.pdu.depth >= min_depth);
         events.reverse();
         self.show(server, &snapshot, events).await
     }
 
-    /// Accepted events from `from` backwards, deepest first, at most `limit`.
+    /// Events from `from` backwards, deepest first, at most `limit`.
     async fn walk_back(
         &self,
         room: &RoomId,
@@ -208,8 +224,13 @@ impl Rooms {
         while found.len() < limit && seen.len() < VISITED_MAX {
             next.retain(|id| !stop.contains(id) && seen.insert(id.clone()));
             for event in self.context.store.events(&next).await? {
-                let placed = event.room_order.is_some() && event.status == EventStatus::Accepted;
-                if event.pdu.room_id == room && placed {
+                // What was soft-failed is part of the graph all the same: others may have built on it.
+                let is_placed = match event.status {
+                    EventStatus::Accepted => event.room_order.is_some(),
+                    EventStatus::SoftFailed => true,
+                    EventStatus::Rejected | EventStatus::Outlier => false,
+                };
+                if event.pdu.room_id == room && is_placed {
                     heap.push((event.pdu.depth, event.id().to_owned()));
                     held.insert(event.id().to_owned(), event);
                 }
@@ -243,7 +264,7 @@ impl Rooms {
     }
 
     /// Whether one of the server's users may see an event.
-    async fn server_sees(
+    pub(super) async fn server_sees(
         &self,
         server: &ServerName,
         snapshot: &Snapshot,

@@ -36,6 +36,7 @@ async fn rooms_in(folder: &TempDir) -> Arc<Rooms> {
         store,
         token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
         signing_key: key_pair("1"),
+        retired_keys: Vec::new(),
         transport: Arc::new(Network::default()),
         drain: crate::drain::Drain::new(),
     });

@@ -22,16 +22,20 @@ pub const TYPING_MS_MAX: u64 = 120_000;
 pub const TYPING_USERS_MAX: usize = 100;
 /// Rooms that are remembered after all typing has ended there.
 const QUIET_ROOMS_MAX: usize = 10_000;
+/// How long typing that goes on is not told again: other servers forget it after a minute or less.
+const RETELL_AFTER: Duration = Duration::from_secs(25);
 
 /// One change of who types, as the hooks get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypingChange<'a> {
     /// The room.
     pub room_id: &'a RoomId,
-    /// Whose typing changed; none if it ended by itself.
-    pub user_id: Option<&'a UserId>,
+    /// Whose typing changed, or goes on.
+    pub user_id: &'a UserId,
     /// Whether that user types now.
     pub typing: bool,
+    /// Whether nothing changed: the user types on, and those who are not told of each key are told again.
+    pub goes_on: bool,
 }
 
 type Hook = Box<dyn Fn(&TypingChange<'_>) + Send + Sync>;
@@ -52,12 +56,21 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Room {
-    /// Who types, and until when by the monotonic clock.
-    users: BTreeMap<OwnedUserId, Duration>,
+    /// Who types.
+    users: BTreeMap<OwnedUserId, Typist>,
     /// The revision in which this last changed.
     revision: i64,
     /// Whether a task watches its deadlines.
     watched: bool,
+}
+
+/// One who types: times of the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+struct Typist {
+    /// Until when, unless it is said again.
+    until: Duration,
+    /// When the hooks were told last.
+    told: Duration,
 }
 
 impl std::fmt::Debug for Typing {
@@ -93,6 +106,13 @@ impl Typing {
         self.state().revision
     }
 
+    /// A new revision, for something else that clients are told by the same number.
+    pub(super) fn next_revision(&self) -> i64 {
+        let mut state = self.state();
+        state.revision += 1;
+        state.revision
+    }
+
     /// Who types in a room, if that changed after `revision`.
     pub fn since(&self, room: &RoomId, revision: i64) -> Option<Vec<OwnedUserId>> {
         let state = self.state();
@@ -118,8 +138,9 @@ impl Typing {
     /// Whether the user may (membership) is the caller's to know.
     pub fn start(self: &Arc<Self>, room_id: &RoomId, user_id: &UserId, timeout: Duration) {
         let timeout = timeout.min(Duration::from_millis(TYPING_MS_MAX));
-        let until = self.clock.monotonic() + timeout;
-        let (changed, watch) = {
+        let now = self.clock.monotonic();
+        let until = now + timeout;
+        let (changed, goes_on, watch) = {
             let mut state = self.state();
             let State { rooms, revision } = &mut *state;
             if rooms.len() >= QUIET_ROOMS_MAX {
@@ -129,21 +150,28 @@ impl Typing {
             if room.users.len() >= TYPING_USERS_MAX && !room.users.contains_key(user_id) {
                 return;
             }
-            let changed = room.users.insert(user_id.to_owned(), until).is_none();
+            let before = room.users.get(user_id).copied();
+            let changed = before.is_none();
+            let due = before.is_none_or(|before| now.saturating_sub(before.told) >= RETELL_AFTER);
+            let told = before.filter(|_| !due).map_or(now, |before| before.told);
+            let typist = Typist { until, told };
+            room.users.insert(user_id.to_owned(), typist);
             if changed {
                 *revision += 1;
                 room.revision = *revision;
             }
-            (changed, !std::mem::replace(&mut room.watched, true))
+            let watch = !std::mem::replace(&mut room.watched, true);
+            (changed, due && !changed, watch)
         };
         if watch {
             tokio::spawn(Arc::clone(self).watch(room_id.to_owned()));
         }
-        if changed {
+        if changed || goes_on {
             self.tell(&TypingChange {
                 room_id,
-                user_id: Some(user_id),
+                user_id,
                 typing: true,
+                goes_on,
             });
         }
     }
@@ -166,8 +194,9 @@ impl Typing {
         if changed {
             self.tell(&TypingChange {
                 room_id,
-                user_id: Some(user_id),
+                user_id,
                 typing: false,
+                goes_on: false,
             });
         }
     }
@@ -176,11 +205,12 @@ impl Typing {
     async fn watch(self: Arc<Self>, room_id: OwnedRoomId) {
         while let Some(next) = self.next_deadline(&room_id) {
             self.clock.sleep_until(next).await;
-            if self.expire(&room_id) {
+            for user_id in &self.expire(&room_id) {
                 self.tell(&TypingChange {
                     room_id: &room_id,
-                    user_id: None,
+                    user_id,
                     typing: false,
+                    goes_on: false,
                 });
             }
         }
@@ -190,26 +220,32 @@ impl Typing {
     fn next_deadline(&self, room_id: &RoomId) -> Option<Duration> {
         let mut state = self.state();
         let room = state.rooms.get_mut(room_id)?;
-        let next = room.users.values().min().copied();
+        let next = room.users.values().map(|typist| typist.until).min();
         room.watched = next.is_some();
         next
     }
 
-    fn expire(&self, room_id: &RoomId) -> bool {
+    /// Ends what is over, and answers whose typing that was.
+    fn expire(&self, room_id: &RoomId) -> Vec<OwnedUserId> {
         let now = self.clock.monotonic();
         let mut state = self.state();
         let State { rooms, revision } = &mut *state;
         let Some(room) = rooms.get_mut(room_id) else {
-            return false;
+            return Vec::new();
         };
-        let before = room.users.len();
-        room.users.retain(|_, until| *until > now);
-        let changed = room.users.len() < before;
-        if changed {
+        let mut ended = Vec::new();
+        room.users.retain(|user, typist| {
+            let goes_on = typist.until > now;
+            if !goes_on {
+                ended.push(user.clone());
+            }
+            goes_on
+        });
+        if !ended.is_empty() {
             *revision += 1;
             room.revision = *revision;
         }
-        changed
+        ended
     }
 
     fn tell(&self, change: &TypingChange<'_>) {
@@ -264,6 +300,29 @@ mod tests {
         }
         assert_eq!(typing.since(room, first), Some(vec![]));
         assert_eq!(typing.rooms_since(first), [room]);
+    }
+
+    #[tokio::test]
+    async fn typing_that_goes_on_is_told_again_before_others_forget_it() {
+        let clock = MockClock::default();
+        let typing = Typing::new(Arc::new(clock.clone()));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&told);
+        typing.on_change(move |change| {
+            notes.lock().unwrap().push((change.typing, change.goes_on));
+        });
+        let (room, alice) = (room_id!("!a:x.org"), user_id!("@alice:x.org"));
+        typing.start(room, alice, Duration::from_secs(60));
+        let revision = typing.revision();
+        clock.advance(RETELL_AFTER - Duration::from_millis(1));
+        typing.start(room, alice, Duration::from_secs(60));
+        assert_eq!(*told.lock().unwrap(), [(true, false)]);
+        clock.advance(Duration::from_millis(1));
+        typing.start(room, alice, Duration::from_secs(60));
+        typing.start(room, alice, Duration::from_secs(60));
+        assert_eq!(*told.lock().unwrap(), [(true, false), (true, true)]);
+        // Clients here know it already.
+        assert_eq!(typing.revision(), revision);
     }
 
     #[tokio::test]

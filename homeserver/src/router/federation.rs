@@ -10,8 +10,8 @@ use ruma::api::federation::discovery::{
 use crate::{
     app::App,
     federation::{
-        authenticated_media, authorization, backfill, device, discovery as answers, event, expiry,
-        keys, membership, openid, query, transactions,
+        authenticated_media, authorization, backfill, device, directory, discovery as answers,
+        event, expiry, keys, membership, openid, query, space, transactions,
     },
     http::route::RouteExt,
 };
@@ -31,6 +31,12 @@ fn people() -> Router<App> {
         .endpoint::<wire::device::get_devices::v1::Request, _, _>(device::get_devices::get_devices)
         .endpoint::<wire::keys::get_keys::v1::Request, _, _>(keys::get_keys::get_keys)
         .endpoint::<wire::keys::claim_keys::v1::Request, _, _>(keys::claim_keys::claim_keys)
+        .endpoint::<wire::directory::get_public_rooms::v1::Request, _, _>(
+            directory::get_public_rooms::get_public_rooms,
+        )
+        .endpoint::<wire::directory::get_public_rooms_filtered::v1::Request, _, _>(
+            directory::get_public_rooms_filtered::get_public_rooms_filtered,
+        )
         .endpoint::<wire::query::get_room_information::v1::Request, _, _>(
             query::get_room_information::get_room_information,
         )
@@ -68,6 +74,12 @@ fn rooms() -> Router<App> {
             membership::create_invite::create_invite,
         )
         .endpoint::<wire::event::get_event::v1::Request, _, _>(event::get_event::get_event)
+        .endpoint::<wire::event::get_event_by_timestamp::v1::Request, _, _>(
+            event::get_event_by_timestamp::get_event_by_timestamp,
+        )
+        .endpoint::<wire::space::get_hierarchy::v1::Request, _, _>(
+            space::get_hierarchy::get_hierarchy,
+        )
         .endpoint::<wire::event::get_missing_events::v1::Request, _, _>(
             event::get_missing_events::get_missing_events,
         )

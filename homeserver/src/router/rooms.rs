@@ -5,7 +5,7 @@ use ruma::api::client as wire;
 
 use crate::{
     app::App,
-    client::{alias, membership, message, redact, room, state},
+    client::{alias, directory, membership, message, redact, room, state},
     http::route::RouteExt,
 };
 
@@ -26,6 +26,18 @@ fn rooms() -> Router<App> {
         .endpoint::<wire::alias::get_alias::v3::Request, _, _>(alias::get_alias::get_alias_route)
         .endpoint::<wire::alias::delete_alias::v3::Request, _, _>(
             alias::delete_alias::delete_alias_route,
+        )
+        .endpoint::<wire::directory::get_public_rooms::v3::Request, _, _>(
+            directory::get_public_rooms::get_public_rooms_route,
+        )
+        .endpoint::<wire::directory::get_public_rooms_filtered::v3::Request, _, _>(
+            directory::get_public_rooms_filtered::get_public_rooms_filtered_route,
+        )
+        .endpoint::<wire::directory::get_room_visibility::v3::Request, _, _>(
+            directory::get_room_visibility::get_room_visibility_route,
+        )
+        .endpoint::<wire::directory::set_room_visibility::v3::Request, _, _>(
+            directory::set_room_visibility::set_room_visibility_route,
         )
         .endpoint::<wire::message::send_message_event::v3::Request, _, _>(
             message::send_message_event::send_message_event_route,

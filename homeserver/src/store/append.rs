@@ -21,7 +21,7 @@ use super::{
         transaction_ids,
     },
     events::Event,
-    expiry, remote_devices, stays,
+    expiry, remote_devices, rescinded, stays,
 };
 
 /// Events that one query asks for.
@@ -157,6 +157,7 @@ impl Change for RoomAppend {
                 Some(changed.clone()),
             );
         }
+        rescinded::follow(tx, room_id, &self.events, &self.members).await?;
         for member in &self.members {
             write_membership(tx, room_id, member).await?;
         }

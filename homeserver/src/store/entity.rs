@@ -28,6 +28,7 @@ pub mod one_time_keys;
 pub mod openid_tokens;
 pub mod outbound_edus;
 pub mod profiles;
+pub mod published_rooms;
 pub mod pushers;
 pub mod receipts;
 pub mod registration_tokens;

@@ -60,7 +60,7 @@ pub(super) async fn follow(
 }
 
 /// Which of these servers have an open interval.
-async fn open_among(
+pub(super) async fn open_among(
     tx: &Tx,
     room: &RoomId,
     servers: &[&ServerName],
@@ -105,9 +105,18 @@ async fn open_stay(tx: &mut Tx, room: &RoomId, server: &ServerName) -> Result<()
         .on_conflict(replace)
         .exec_without_returning(tx.connection())
         .await?;
+    begin_destination(tx, server, from).await
+}
+
+/// Makes sure that a server has a row, so that it is thought of after a restart; a new one begins at `cursor`.
+pub(super) async fn begin_destination(
+    tx: &Tx,
+    server: &ServerName,
+    cursor: i64,
+) -> Result<(), StoreError> {
     let destination = destinations::ActiveModel {
         destination: Set(server.to_string()),
-        cursor: Set(from),
+        cursor: Set(cursor),
         catch_up_through: Set(None),
         failures: Set(0),
         failing_since_ts: Set(None),

@@ -220,6 +220,8 @@ pub struct SyncFilter {
     pub federation_format: bool,
     /// Global account data.
     pub account_data: EventFilter,
+    /// Who is online.
+    pub presence: EventFilter,
     /// Whether rooms that the user has left are told.
     pub include_leave: bool,
     /// Events of timelines.
@@ -247,6 +249,7 @@ impl SyncFilter {
             fields: definition.event_fields.as_deref().map(Fields::new),
             federation_format: definition.event_format == EventFormat::Federation,
             account_data: EventFilter::new(definition.account_data)?,
+            presence: EventFilter::new(definition.presence)?,
             include_leave: room.include_leave,
             threads: room.timeline.unread_thread_notifications,
             timeline: RoomSection::new(room.timeline)?,

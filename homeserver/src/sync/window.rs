@@ -239,6 +239,7 @@ impl Sync {
         let mut lists = DeviceLists::default();
         out.open();
         let mut told = self.write_account_data(&mut out, window).await?;
+        told |= self.write_presence(&mut out, window).await?;
         let (messages, to_device) = self.write_to_device(&mut out, window).await?;
         told |= messages;
         told |= self

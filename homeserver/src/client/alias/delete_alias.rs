@@ -14,17 +14,24 @@ use crate::{
     },
 };
 
-/// Removes a local alias: its creator may, and an administrator of the server.
+/// Removes a local alias: its creator may, who may set the room's canonical alias, and an administrator of the server.
 pub(crate) async fn delete_alias_route(
     State(app): State<App>,
     requester: Requester,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     let found = app.store.alias(&request.room_alias).await?;
-    let (_, creator) = found.ok_or_else(|| ApiError::not_found("There is no such alias"))?;
-    if creator != requester.user_id && !app.config.admin.users.contains(&requester.user_id) {
+    let (room, creator) = found.ok_or_else(|| ApiError::not_found("There is no such alias"))?;
+    let user = &requester.user_id;
+    let mut may_remove = creator == *user || app.config.admin.is_admin(user);
+    if !may_remove && let Some(snapshot) = app.rooms.snapshot(&room).await? {
+        may_remove = app.rooms.may_list(&snapshot, user).await?;
+    }
+    if !may_remove {
         return Err(ApiError::forbidden("The alias was made by somebody else"));
     }
-    app.rooms.remove_alias(request.room_alias).await?;
+    app.rooms
+        .remove_alias(request.room_alias, &room, user)
+        .await?;
     Ok(RumaResponse(v3::Response::new()))
 }

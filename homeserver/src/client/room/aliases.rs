@@ -14,15 +14,19 @@ use crate::{
     },
 };
 
-/// The local aliases of a room that the user is in.
+/// The local aliases of a room that the user is in, or that anybody may read.
 pub(crate) async fn aliases_route(
     State(app): State<App>,
     requester: Requester,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
+    let forbidden = || ApiError::forbidden("You are not in this room");
     let snapshot = app.rooms.snapshot(&request.room_id).await?;
-    if !snapshot.is_some_and(|snapshot| snapshot.members.is_joined(&requester.user_id)) {
-        return Err(ApiError::forbidden("You are not in this room"));
+    let snapshot = snapshot.ok_or_else(forbidden)?;
+    let is_told = snapshot.members.is_joined(&requester.user_id)
+        || app.rooms.summary(&snapshot).await?.world_readable;
+    if !is_told {
+        return Err(forbidden());
     }
     let aliases = app.store.aliases_of(&request.room_id).await?;
     Ok(RumaResponse(v3::Response::new(aliases)))

@@ -45,6 +45,9 @@ pub(crate) async fn create_room_route(
     let alias = alias(&app, request.room_alias_name.as_deref()).await?;
     let new = new_room(&app, &requester, &request, alias.clone()).await?;
     let room_id = app.rooms.create(&new).await?;
+    if request.visibility == Visibility::Public {
+        app.rooms.publish(room_id.clone(), true).await?;
+    }
     if let Some(alias) = alias {
         app.rooms
             .make_alias(alias, room_id.clone(), requester.user_id.clone())

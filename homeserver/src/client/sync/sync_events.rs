@@ -29,6 +29,8 @@ pub(crate) async fn sync_events_route(
 ) -> Result<Response, ApiError> {
     let timeout = request.timeout.unwrap_or_default();
     let session = Arc::clone(&requester.session_id);
+    let presence = request.set_presence.clone();
+    app.presence.synced(&requester.user_id, presence);
     let request = sync_request(&app, requester, request).await?;
     tokio::select! {
         biased;

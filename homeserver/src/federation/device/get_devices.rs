@@ -31,7 +31,12 @@ pub(crate) async fn get_devices(
 ) -> ApiResult<Response> {
     let user = request.user_id;
     let is_ours = user.server_name() == app.config.server_name;
-    if !is_ours || !app.store.server_shares_with(&origin, &user).await? {
+    let mut is_told = is_ours && app.store.server_shares_with(&origin, &user).await?;
+    if is_ours && !is_told && app.rooms.joins_settled(&user).await {
+        // The room's server knows of the user's join a moment before this one does.
+        is_told = app.store.server_shares_with(&origin, &user).await?;
+    }
+    if !is_told {
         return Err(ApiError::not_found("No such user is known to you"));
     }
     let newest = app

@@ -11,6 +11,7 @@ use crate::{
         decode::{ApiResult, RumaResponse},
         origin::Signed,
     },
+    rooms::Between,
 };
 
 /// What lies between the extremities of the server that asks and newer events.
@@ -19,11 +20,15 @@ pub(crate) async fn get_missing_events(
     Signed { origin, request }: Signed<v1::Request>,
 ) -> ApiResult<v1::Response> {
     let limit = usize::try_from(u64::from(request.limit)).unwrap_or(usize::MAX);
-    let (earliest, latest) = (&request.earliest_events, &request.latest_events);
+    let between = Between {
+        earliest: &request.earliest_events,
+        latest: &request.latest_events,
+        min_depth: request.min_depth.into(),
+    };
     let room = &request.room_id;
     let events = app
         .rooms
-        .missing_events_for(&origin, room, earliest, latest, limit)
+        .missing_events_for(&origin, room, between, limit)
         .await?;
     Ok(RumaResponse(v1::Response::new(events)))
 }

@@ -21,7 +21,7 @@ use crate::{
     drain::Drain,
     key_files,
     outbound::testing::{Network, Peer, json as answer, key_pair},
-    rooms::{NewRoom, Preset, Profile},
+    rooms::{Draft, NewRoom, Preset, Profile},
     router,
     store::{LogEnd, LogKind, Membership, NewMembership, RoomAppend, Scope, Store, StoreOptions},
 };
@@ -53,8 +53,14 @@ fn peer_name() -> &'static ServerName {
 
 impl World {
     async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(adjust: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::for_test(server_name!("here.org").to_owned(), folder.path().into());
+        let mut config =
+            Config::for_test(server_name!("here.org").to_owned(), folder.path().into());
+        adjust(&mut config);
         key_files::create(&config.token_key_path(), &SeededRng::new(7)).unwrap();
         let clock = MockClock::default();
         let network = Network::default();
@@ -65,6 +71,7 @@ impl World {
             rng: Arc::new(SeededRng::new(1)),
             token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
             signing_key: key_pair("here"),
+            retired_keys: Vec::new(),
             transport: Arc::new(network.clone()),
             store: Store::open(&StoreOptions::new(url)).await.unwrap(),
             config: Arc::new(config),
@@ -118,6 +125,22 @@ impl World {
         };
         self.app.store.commit(append).await.unwrap().output.unwrap();
         self.app.rooms.forget_room(room);
+    }
+
+    /// Names a server in the room's access control list.
+    async fn deny(&self, room: &OwnedRoomId, server: &str) {
+        let content = json!({"allow": ["*"], "deny": [server]});
+        let draft = Draft {
+            room_id: room.clone(),
+            sender: alice().to_owned(),
+            kind: "m.room.server_acl".into(),
+            state_key: Some(String::new()),
+            content: serde_json::value::to_raw_value(&content).unwrap(),
+            redacts: None,
+            transaction: None,
+            timestamp_ms: None,
+        };
+        self.app.rooms.send(draft).await.unwrap();
     }
 
     /// A signed request of the peer: status and JSON.

@@ -8,7 +8,7 @@ use ruma::api::error::ErrorKind;
 use super::ApiError;
 use crate::{
     outbound::RemoteError,
-    rooms::{CreateError, JoinError, SendError},
+    rooms::{CreateError, DirectoryError, HierarchyError, JoinError, SendError},
 };
 
 impl From<SendError> for ApiError {
@@ -56,6 +56,16 @@ impl ApiError {
     }
 }
 
+impl From<DirectoryError> for ApiError {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Token => Self::invalid_param("The token is not one of this server"),
+            DirectoryError::Network => Self::invalid_param("This server knows no such network"),
+            DirectoryError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<JoinError> for ApiError {
     fn from(error: JoinError) -> Self {
         match error {
@@ -89,6 +99,18 @@ impl From<JoinError> for ApiError {
                 "The room's server gave an answer that does not hold",
             ),
             JoinError::Send(error) => error.into(),
+        }
+    }
+}
+
+impl From<HierarchyError> for ApiError {
+    fn from(error: HierarchyError) -> Self {
+        match error {
+            HierarchyError::Forbidden => Self::forbidden("You may not look at this room"),
+            HierarchyError::Query => Self::invalid_param(
+                "The limit is 0, or the token does not belong to a walk by these rules",
+            ),
+            HierarchyError::Store(error) => error.into(),
         }
     }
 }

@@ -199,3 +199,91 @@ async fn an_answer_that_breaks_off_is_no_answer() {
     let error = server.ask("localhost", server.config()).await.unwrap_err();
     assert_eq!(error, RemoteError::Broken);
 }
+
+/// A SOCKS5 proxy that notes where it is asked to go, and leads everybody to `port` of this machine; port 0: nowhere.
+async fn proxy(port: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own_port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut greeting = [0; 2];
+            stream.read_exact(&mut greeting).await.unwrap();
+            let mut methods = vec![0; usize::from(greeting[1])];
+            stream.read_exact(&mut methods).await.unwrap();
+            stream.write_all(&[5, 0]).await.unwrap();
+            // RFC 1928: version, command, reserved, type of address; 3 is a name.
+            let mut head = [0; 5];
+            stream.read_exact(&mut head).await.unwrap();
+            assert_eq!(head[..4], [5, 1, 0, 3], "a name is to be resolved");
+            let mut name = vec![0; usize::from(head[4]) + 2];
+            stream.read_exact(&mut name).await.unwrap();
+            name.truncate(name.len() - 2);
+            notes.lock().unwrap().push(String::from_utf8(name).unwrap());
+            let Ok(mut target) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else {
+                let _ = stream.write_all(&[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]).await;
+                continue;
+            };
+            stream
+                .write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])
+                .await
+                .unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut target).await;
+        }
+    });
+    (own_port, asked)
+}
+
+#[tokio::test]
+async fn through_a_proxy_names_are_resolved_there_and_nowhere_else() {
+    let server = serve(HELLO).await;
+    let (port, asked) = proxy(server.port).await;
+    let config = FederationConfig {
+        proxy: Some(format!("socks5h://127.0.0.1:{port}")),
+        ..server.config()
+    };
+    let answer = server.ask("localhost", config).await.unwrap();
+    assert_eq!(&answer.body()[..], b"hello");
+    assert_eq!(*asked.lock().unwrap(), ["localhost"]);
+}
+
+#[tokio::test]
+async fn if_the_proxy_fails_nothing_is_reached_directly() {
+    let server = serve(HELLO).await;
+    let (refusing, asked) = proxy(0).await;
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    for port in [refusing, gone] {
+        let config = FederationConfig {
+            proxy: Some(format!("socks5h://127.0.0.1:{port}")),
+            ..server.config()
+        };
+        assert!(server.ask("localhost", config).await.is_err());
+    }
+    assert_eq!(*asked.lock().unwrap(), ["localhost"]);
+    assert!(server.heard.lock().unwrap().is_empty());
+    // The control: without a proxy the server is there.
+    assert!(server.ask("localhost", server.config()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_onion_name_is_not_looked_up() {
+    let server = serve(HELLO).await;
+    let name = "vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd.onion";
+    let refused = server.ask(name, server.config()).await;
+    assert_eq!(
+        refused.err(),
+        Some(RemoteError::Resolve(ResolveError::Refused))
+    );
+    // The control: through a proxy it is the proxy's to resolve.
+    let (port, asked) = proxy(0).await;
+    let config = FederationConfig {
+        proxy: Some(format!("socks5h://127.0.0.1:{port}")),
+        ..server.config()
+    };
+    assert!(server.ask(name, config).await.is_err());
+    assert_eq!(*asked.lock().unwrap(), [name]);
+}

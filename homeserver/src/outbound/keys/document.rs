@@ -11,7 +11,7 @@ use passeur_protocol::json::parse_object;
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedServerName,
     ServerName,
-    api::federation::discovery::{ServerSigningKeys, VerifyKey},
+    api::federation::discovery::{OldVerifyKey, ServerSigningKeys, VerifyKey},
     canonical_json::to_canonical_value,
     serde::Base64,
     signatures::{Ed25519KeyPair, PublicKeyMap, PublicKeySet, sign_json, verify_json},
@@ -45,6 +45,8 @@ pub struct BadDocument;
 pub struct OwnKeys {
     server_name: OwnedServerName,
     key_pair: Arc<Ed25519KeyPair>,
+    /// Keys that signed once, each with the time at which it was retired.
+    retired: Arc<[StoredKey]>,
     clock: Arc<dyn Clock>,
 }
 
@@ -64,7 +66,17 @@ impl OwnKeys {
         Self {
             server_name,
             key_pair,
+            retired: Arc::default(),
             clock,
+        }
+    }
+
+    /// The same, with keys that signed once.
+    #[must_use]
+    pub fn with_retired(self, retired: Vec<StoredKey>) -> Self {
+        Self {
+            retired: retired.into(),
+            ..self
         }
     }
 
@@ -93,6 +105,16 @@ impl OwnKeys {
         BTreeMap::from([(self.key_id(), public_key)])
     }
 
+    /// The keys by which a signature of this server holds that was made at `valid_at` (ms since the epoch), or ever: the
+    /// present one, and those that were retired later.
+    pub(super) fn keys_at(&self, valid_at: Option<i64>) -> PublicKeySet {
+        let mut keys = self.public_keys();
+        let retired = self.retired.iter();
+        let retired = retired.filter(|key| valid_at.is_none_or(|at| at <= key.valid_until_ts));
+        keys.extend(retired.map(|key| (key.key_id.clone(), key.public_key.clone())));
+        keys
+    }
+
     /// The document of `GET /_matrix/key/v2/server`, valid for a day from now.
     ///
     /// # Errors
@@ -104,6 +126,12 @@ impl OwnKeys {
         for (id, key) in self.public_keys() {
             let id = id.as_str().try_into().map_err(|_| BadDocument)?;
             keys.verify_keys.insert(id, VerifyKey::new(key));
+        }
+        for key in &*self.retired {
+            let id = key.key_id.as_str().try_into().map_err(|_| BadDocument)?;
+            let expired = timestamp(key.valid_until_ts);
+            let old = OldVerifyKey::new(expired, key.public_key.clone());
+            keys.old_verify_keys.insert(id, old);
         }
         let value = to_canonical_value(&keys).map_err(|_| BadDocument)?;
         let CanonicalJsonValue::Object(mut object) = value else {

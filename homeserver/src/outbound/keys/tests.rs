@@ -251,3 +251,43 @@ async fn our_own_document_is_what_others_believe() {
     assert_eq!(checked.unwrap().keys[0].key_id, "ed25519:here");
     assert!(parse_object(document.json().get().as_bytes(), 4096).is_ok());
 }
+
+#[tokio::test]
+async fn a_retired_key_is_published_as_such_and_holds_for_what_it_signed() {
+    let here = Here::start(server_name!("here.org")).await;
+    let retired = StoredKey {
+        key_id: "ed25519:old".to_owned(),
+        public_key: ruma::serde::Base64::new(key_pair("old").public_key().to_vec()),
+        valid_until_ts: here.clock.now_ms() - 1,
+    };
+    let own = here.keys.own().clone().with_retired(vec![retired.clone()]);
+    let document = serde_json::to_value(own.document().unwrap()).unwrap();
+    assert_eq!(
+        document["old_verify_keys"],
+        serde_json::json!({"ed25519:old": {"key": retired.public_key, "expired_ts": retired.valid_until_ts}})
+    );
+    assert!(document["verify_keys"].get("ed25519:old").is_none());
+    assert!(document["verify_keys"]["ed25519:here"]["key"].is_string());
+    let holds = |at| own.keys_at(at).contains_key("ed25519:old");
+    assert!(holds(None) && holds(Some(retired.valid_until_ts)));
+    assert!(!holds(Some(retired.valid_until_ts + 1)));
+}
+
+#[tokio::test]
+async fn a_key_on_the_deny_list_proves_nothing() {
+    let (name, peer) = (server_name!("here.org"), server_name!("peer.org"));
+    let open = Here::start(name).await;
+    let stolen = Peer::start(&open.network, peer, &open.clock);
+    let now = open.clock.now_ms();
+    // The control: without the list it is a key like any other.
+    assert!(open.has(peer, "ed25519:peer", now).await);
+    let mut config = (*federation(name)).clone();
+    config.denied_keys = stolen.keys.public_keys().into_values().collect();
+    let here = Here::with_config(name, Arc::new(config)).await;
+    let published = stolen.keys.clone();
+    here.network.serve(peer, move |_| {
+        let document = signed_document(&published).unwrap();
+        json(200, document.json().get().to_owned())
+    });
+    assert!(!here.has(peer, "ed25519:peer", now).await);
+}

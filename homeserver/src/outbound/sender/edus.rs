@@ -9,8 +9,10 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use ruma::{
     OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName,
-    api::federation::transactions::edu::{Edu, ReceiptContent, ReceiptData, ReceiptMap},
-    events::receipt::{Receipt, ReceiptThread},
+    api::federation::transactions::edu::{
+        Edu, PresenceContent, PresenceUpdate, ReceiptContent, ReceiptData, ReceiptMap,
+    },
+    events::receipt::Receipt,
 };
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -97,40 +99,53 @@ impl EduSource for Receipts {
             let Some(position) = receipts.last().map(|receipt| receipt.position) else {
                 return Ok(OwedEdus::none(&range));
             };
-            // All of them in one EDU; if there are more, they follow in the next transaction.
+            // If there are more, they follow in the next transaction.
             let complete_through = match receipts.len() < RECEIPTS_PER_EDU_MAX {
                 true => range.through,
                 false => position,
             };
-            let json = to_raw_value(&receipt_edu(receipts))
-                .map_err(|_| StoreError::corrupt("receipts", "event_id"))?;
+            let edus =
+                receipt_edus(receipts).map_err(|_| StoreError::corrupt("receipts", "event_id"))?;
             Ok(OwedEdus {
-                edus: vec![OwedEdu { position, json }],
+                edus,
                 complete_through,
             })
         })
     }
 }
 
-fn receipt_edu(receipts: Vec<StoredReceipt>) -> Edu {
-    let mut rooms: BTreeMap<OwnedRoomId, BTreeMap<OwnedUserId, ReceiptData>> = BTreeMap::new();
+/// The EDUs of receipts, which are in the order of their positions.
+///
+/// An EDU has one place for a user in a room; a user's receipts for several threads are told in EDUs that follow each other,
+/// so that each EDU settles all up to its own position.
+fn receipt_edus(receipts: Vec<StoredReceipt>) -> serde_json::Result<Vec<OwedEdu>> {
+    let mut edus = Vec::new();
+    let mut rooms: ReceiptsByRoom = BTreeMap::new();
+    let mut position = 0;
     for receipt in receipts {
+        let of_room = rooms.get(&receipt.room_id);
+        if of_room.is_some_and(|users| users.contains_key(&receipt.user_id)) {
+            edus.push(receipt_edu(std::mem::take(&mut rooms), position)?);
+        }
+        position = receipt.position;
         let mut data = Receipt::new(receipt.ts);
         data.thread = receipt.thread;
         let data = ReceiptData::new(data, vec![receipt.event_id]);
-        // A user's receipts for several threads share one place in the EDU: the unthreaded one, or else the last, stays.
         let of_room = rooms.entry(receipt.room_id).or_default();
-        let keep = of_room
-            .get(&receipt.user_id)
-            .is_some_and(|kept: &ReceiptData| kept.data.thread == ReceiptThread::Unthreaded);
-        if !keep {
-            of_room.insert(receipt.user_id, data);
-        }
+        of_room.insert(receipt.user_id, data);
     }
+    edus.push(receipt_edu(rooms, position)?);
+    Ok(edus)
+}
+
+type ReceiptsByRoom = BTreeMap<OwnedRoomId, BTreeMap<OwnedUserId, ReceiptData>>;
+
+fn receipt_edu(rooms: ReceiptsByRoom, position: i64) -> serde_json::Result<OwedEdu> {
     let rooms = rooms
         .into_iter()
         .map(|(room, read)| (room, ReceiptMap::new(read)));
-    Edu::Receipt(ReceiptContent::new(rooms.collect()))
+    let json = to_raw_value(&Edu::Receipt(ReceiptContent::new(rooms.collect())))?;
+    Ok(OwedEdu { position, json })
 }
 
 /// The EDU of one user who began or stopped typing.
@@ -142,4 +157,58 @@ pub(super) fn typing_edu(
     use ruma::api::federation::transactions::edu::TypingContent;
     let content = TypingContent::new(room, user, is_typing);
     to_raw_value(&Edu::Typing(content)).ok()
+}
+
+/// The EDU of users' presence; none for nobody.
+pub(super) fn presence_edu(push: Vec<PresenceUpdate>) -> Option<Box<RawValue>> {
+    if push.is_empty() {
+        return None;
+    }
+    to_raw_value(&Edu::Presence(PresenceContent::new(push))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{MilliSecondsSinceUnixEpoch, events::receipt::ReceiptThread};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn receipt(user: &str, thread: ReceiptThread, position: i64) -> StoredReceipt {
+        StoredReceipt {
+            room_id: "!room:example.org".try_into().unwrap(),
+            user_id: user.try_into().unwrap(),
+            thread,
+            event_id: format!("$event{position}").try_into().unwrap(),
+            ts: MilliSecondsSinceUnixEpoch(7_u32.into()),
+            position,
+        }
+    }
+
+    #[test]
+    fn receipts_for_several_threads_are_all_told() {
+        let root = || ReceiptThread::Thread("$root".try_into().unwrap());
+        let receipts = vec![
+            receipt("@alice:example.org", ReceiptThread::Main, 1),
+            receipt("@bob:example.org", ReceiptThread::Unthreaded, 2),
+            receipt("@alice:example.org", root(), 3),
+            receipt("@alice:example.org", ReceiptThread::Unthreaded, 4),
+        ];
+        let edus = receipt_edus(receipts).unwrap();
+        let positions: Vec<i64> = edus.iter().map(|edu| edu.position).collect();
+        assert_eq!(positions, [2, 3, 4]);
+        let read = |edu: &OwedEdu| {
+            let edu: Value = serde_json::from_str(edu.json.get()).unwrap();
+            edu["content"]["!room:example.org"]["m.read"].clone()
+        };
+        assert_eq!(
+            read(&edus[0]),
+            json!({
+                "@alice:example.org": {"data": {"ts": 7, "thread_id": "main"}, "event_ids": ["$event1"]},
+                "@bob:example.org": {"data": {"ts": 7}, "event_ids": ["$event2"]},
+            })
+        );
+        let alice = json!({"data": {"ts": 7, "thread_id": "$root"}, "event_ids": ["$event3"]});
+        assert_eq!(read(&edus[1]), json!({"@alice:example.org": alice}));
+    }
 }

@@ -124,6 +124,22 @@ async fn load_pdus(
             ids.push((row.position, id));
         }
     }
+    let (alone, complete) = context
+        .store
+        .events_owed_alone(server, wanted.after, wanted.through, limit as u64)
+        .await?;
+    *through = (*through).min(complete);
+    ids.extend(alone);
+    take_sendable(context, server, ids, items).await
+}
+
+/// Takes those of the events that may be sent.
+async fn take_sendable(
+    context: &SenderContext,
+    server: &ServerName,
+    mut ids: Vec<(i64, OwnedEventId)>,
+    items: &mut Vec<(i64, Item)>,
+) -> Result<(), StoreError> {
     let sendable = sendable(context, server, &ids).await?;
     ids.retain(|(_, id)| sendable.contains(id));
     items.extend(

@@ -16,7 +16,7 @@ use ruma::OwnedServerName;
 
 use super::{
     Handle, Sender, SenderContext,
-    edus::typing_edu,
+    edus::{presence_edu, typing_edu},
     load::{Wanted, load},
     transaction::{Items, TransmitError, new_id, transmit},
 };
@@ -49,7 +49,7 @@ struct Task<'a> {
     refusals: u32,
     /// What is on disk.
     stored: Saved,
-    /// Who began or stopped typing.
+    /// Who began or stopped typing, and who is online.
     typing: Vec<Box<serde_json::value::RawValue>>,
 }
 
@@ -149,6 +149,8 @@ impl<'a> Task<'a> {
         let typing = news.typing.into_iter();
         self.typing
             .extend(typing.filter_map(|((room, user), on)| typing_edu(room, user, on)));
+        self.typing
+            .extend(presence_edu(news.presence.into_values().collect()));
         self.typing.truncate(EDUS_PER_TRANSACTION_MAX);
     }
 

@@ -43,6 +43,7 @@ async fn start(folder: TempDir, clock: MockClock) -> World {
         store,
         token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
         signing_key: key_pair("1"),
+        retired_keys: Vec::new(),
         transport: Arc::new(Network::default()),
         drain: drain.clone(),
     });

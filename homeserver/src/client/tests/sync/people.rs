@@ -234,3 +234,48 @@ async fn device_lists_name_those_who_come_and_go() {
     let answer = server.sync(&alice, &next(&answer), "").await;
     assert_eq!(answer["device_lists"]["left"], json!([bob.id]), "{answer}");
 }
+
+#[tokio::test]
+async fn presence_is_told_to_those_who_share_a_room_if_it_is_on() {
+    for is_on in [true, false] {
+        let server = Server::with(|config| config.presence.enabled = is_on).await;
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let carol = server.register("carol").await;
+        let room = server.room(&alice, json!({})).await;
+        server.join(&bob, &room).await;
+        let quiet = "&set_presence=offline";
+        let since = next(&server.sync(&bob, "", quiet).await);
+        let hers = next(&server.sync(&carol, "", quiet).await);
+        let path = format!("/presence/{}/status", alice.id);
+        let body = json!({"presence": "unavailable", "status_msg": "at lunch"});
+        expect_ok(server.put(&alice, &path, body.clone()).await);
+        expect(&server.put(&bob, &path, body).await, 403, "M_FORBIDDEN");
+        let seen = expect_ok(server.get(&bob, &path).await);
+        let answer = server.sync(&bob, &since, quiet).await;
+        let stranger = server.sync(&carol, &hers, quiet).await;
+        assert!(stranger.get("presence").is_none(), "{stranger}");
+        expect(&server.get(&carol, &path).await, 403, "M_FORBIDDEN");
+        if is_on {
+            assert_eq!(seen["presence"], "unavailable");
+            assert_eq!(seen["status_msg"], "at lunch");
+            let event = &answer["presence"]["events"][0];
+            assert_eq!(
+                (&event["type"], &event["sender"]),
+                (&json!("m.presence"), &json!(alice.id))
+            );
+            assert_eq!(event["content"]["presence"], "unavailable");
+            // Syncing makes one appear; nothing is told twice.
+            server.sync(&alice, "", "").await;
+            let answer = server.sync(&bob, &next(&answer), quiet).await;
+            assert_eq!(
+                answer["presence"]["events"][0]["content"]["presence"],
+                "online"
+            );
+            let answer = server.sync(&bob, &next(&answer), quiet).await;
+            assert!(answer.get("presence").is_none());
+        } else {
+            assert_eq!(seen, json!({"presence": "offline"}));
+            assert!(answer.get("presence").is_none());
+        }
+    }
+}

@@ -199,3 +199,20 @@ async fn nobody_changes_the_devices_of_another_servers_user() {
         assert_eq!(world.key_changes(user).await, 0, "{user}");
     }
 }
+
+#[tokio::test]
+async fn presence_is_believed_about_a_servers_own_users_with_whom_we_share_a_room() {
+    for is_on in [true, false] {
+        let world = World::with(|config| config.presence.enabled = is_on).await;
+        world.shared_room().await;
+        let push = json!({"push": [
+            {"user_id": bob(), "presence": "online", "last_active_ago": 5},
+            {"user_id": alice(), "presence": "online", "last_active_ago": 5},
+            {"user_id": "@stranger:peer.org", "presence": "online", "last_active_ago": 5},
+        ]});
+        world.edu("1", "m.presence", push).await;
+        let known = |user: &UserId| world.app.presence.of(user).is_some();
+        assert_eq!(known(bob()), is_on);
+        assert!(!known(alice()) && !known(ruma::user_id!("@stranger:peer.org")));
+    }
+}

@@ -105,3 +105,89 @@ async fn only_our_own_aliases_are_resolved() {
         404
     );
 }
+
+#[tokio::test]
+async fn the_directory_shows_a_server_only_rooms_that_it_may_enter() {
+    let world = World::start().await;
+    let path = "/_matrix/federation/v1/publicRooms";
+    let room = world.shared_room().await;
+    let listed = async |method, body| {
+        let (status, page) = world.ask(method, path, body).await;
+        assert_eq!(status, 200, "{page}");
+        page["chunk"].as_array().unwrap().len()
+    };
+    assert_eq!(listed("GET", Value::Null).await, 0);
+    world.app.rooms.publish(room.clone(), true).await.unwrap();
+    assert_eq!(listed("GET", Value::Null).await, 1);
+    let none = json!({"filter": {"generic_search_term": "nothing"}});
+    assert_eq!(listed("POST", none).await, 0);
+    assert_eq!(listed("POST", json!({"filter": {}})).await, 1);
+    let (status, error) = world
+        .ask(
+            "GET",
+            &format!("{path}?third_party_instance_id=irc"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(
+        (status, error["errcode"].as_str()),
+        (400, Some("M_INVALID_PARAM"))
+    );
+    world.deny(&room, "peer.org").await;
+    assert_eq!(listed("GET", Value::Null).await, 0);
+}
+
+#[tokio::test]
+async fn whoever_shares_nothing_learns_nothing_of_who_exists() {
+    let world = World::start().await;
+    let closed = world.shared_room().await;
+    world.set(&closed, Membership::Leave).await;
+    let profile = "/_matrix/federation/v1/query/profile?user_id=%40alice%3Ahere.org";
+    let devices = "/_matrix/federation/v1/user/devices/@alice:here.org";
+    let hierarchy = format!("/_matrix/federation/v1/hierarchy/{closed}");
+    let nowhere = format!("/_matrix/federation/v1/hierarchy/{}", "!none:here.org");
+    for (known, unknown) in [
+        (profile, &*profile.replace("alice", "nobody")),
+        (devices, &*devices.replace("alice", "nobody")),
+        (&*hierarchy, &*nowhere),
+    ] {
+        let answer = world.ask("GET", known, Value::Null).await;
+        assert_eq!(answer.0, 404, "{known}");
+        assert_eq!(answer, world.ask("GET", unknown, Value::Null).await);
+    }
+    let query = async |user: &str| {
+        let body = json!({"device_keys": {user: []}});
+        let path = "/_matrix/federation/v1/user/keys/query";
+        let (status, answer) = world.ask("POST", path, body).await;
+        (status, answer["device_keys"][user].clone())
+    };
+    assert_eq!(
+        query("@alice:here.org").await,
+        query("@nobody:here.org").await
+    );
+    // The control: whoever shares a room is told.
+    world.set(&closed, Membership::Join).await;
+    for path in [devices, &*hierarchy] {
+        assert_eq!(world.ask("GET", path, Value::Null).await.0, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn media_are_asked_for_by_ids_that_are_no_paths() {
+    let world = World::start().await;
+    for id in ["..%2F..%2Fsigning.key", "%2Fetc%2Fpasswd", "a%00b", "none"] {
+        for kind in ["download", "thumbnail"] {
+            let query = match kind {
+                "thumbnail" => "?width=32&height=32",
+                _ => "",
+            };
+            let path = format!("/_matrix/federation/v1/media/{kind}/{id}{query}");
+            let (status, error) = world.ask("GET", &path, Value::Null).await;
+            assert_eq!(
+                (status, error["errcode"].as_str()),
+                (404, Some("M_NOT_FOUND")),
+                "{path}"
+            );
+        }
+    }
+}

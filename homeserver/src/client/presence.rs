@@ -1,0 +1,4 @@
+//! Who is online.
+
+pub(crate) mod get_presence;
+pub(crate) mod set_presence;

@@ -1,0 +1,27 @@
+//! `POST /_matrix/federation/v1/publicRooms`
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#post_matrixfederationv1publicrooms>
+
+use axum::{extract::State, response::Response};
+use ruma::api::federation::directory::get_public_rooms_filtered::v1::Request;
+
+use super::list;
+use crate::{
+    app::App,
+    http::{error::ApiError, origin::Signed},
+    rooms::DirectoryQuery,
+};
+
+/// Those of the published rooms that match, by pages.
+pub(crate) async fn get_public_rooms_filtered(
+    State(app): State<App>,
+    Signed { origin, request }: Signed<Request>,
+) -> Result<Response, ApiError> {
+    let query = DirectoryQuery {
+        limit: request.limit,
+        since: request.since,
+        filter: request.filter,
+        network: request.room_network,
+    };
+    list(&app, &origin, &query).await
+}

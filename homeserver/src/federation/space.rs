@@ -1,0 +1,3 @@
+//! Spaces, for other servers.
+
+pub(crate) mod get_hierarchy;

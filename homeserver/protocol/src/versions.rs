@@ -27,6 +27,10 @@ const fn stable(id: RoomVersionId, rules: RoomVersionRules) -> SupportedVersion 
 
 /// All supported versions, oldest first. To support one more, add a line.
 static SUPPORTED: &[SupportedVersion] = &[
+    stable(RoomVersionId::V6, RoomVersionRules::V6),
+    stable(RoomVersionId::V7, RoomVersionRules::V7),
+    stable(RoomVersionId::V8, RoomVersionRules::V8),
+    stable(RoomVersionId::V9, RoomVersionRules::V9),
     stable(RoomVersionId::V10, RoomVersionRules::V10),
     stable(RoomVersionId::V11, RoomVersionRules::V11),
     stable(RoomVersionId::V12, RoomVersionRules::V12),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the default version is one that the server can create.
 
+use passeur_protocol::versions;
 use ruma::RoomVersionId;
 use serde::Deserialize;
 
@@ -25,17 +26,20 @@ impl Default for RoomsConfig {
 
 impl RoomsConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
-        if !matches!(
-            self.default_version,
-            RoomVersionId::V10 | RoomVersionId::V11 | RoomVersionId::V12
-        ) {
-            problems.add(
-                "rooms.default_version",
-                format!(
-                    "{:?} cannot be created: write \"10\", \"11\" or \"12\"",
-                    self.default_version.as_str()
-                ),
-            );
+        if versions::rules(&self.default_version).is_some() {
+            return;
         }
+        let supported: Vec<String> = versions::supported()
+            .iter()
+            .map(|version| format!("{:?}", version.id.as_str()))
+            .collect();
+        problems.add(
+            "rooms.default_version",
+            format!(
+                "{:?} cannot be created: write one of {}",
+                self.default_version.as_str(),
+                supported.join(", ")
+            ),
+        );
     }
 }

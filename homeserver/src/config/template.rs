@@ -63,7 +63,7 @@ mode = "closed"
 # parallelism = 1
 
 [rooms]
-# 10, 11 or 12
+# 6 to 12
 # default_version = "12"
 
 [federation]

@@ -123,7 +123,7 @@ fn every_problem_is_told_at_once_with_its_line() {
     /etc/passeur/passeur.toml:9: listeners.1.port 0.0.0.0:80 is taken by listeners.0: merge their resources
     /etc/passeur/passeur.toml:13: database.url must begin with sqlite: or postgres://
     /etc/passeur/passeur.toml:15: passwords.memory_kib must lie between 8 (8 a lane) and 4194304 (4 GiB)
-    /etc/passeur/passeur.toml:17: rooms.default_version "5" cannot be created: write "10", "11" or "12"
+    /etc/passeur/passeur.toml:17: rooms.default_version "5" cannot be created: write one of "6", "7", "8", "9", "10", "11", "12"
     /etc/passeur/passeur.toml:25: rate_limits.login.per_second must lie between 0.00001 and 1000000: to limit nothing, set rate_limits.enabled = false
     /etc/passeur/passeur.toml:25: rate_limits.login.burst must lie between 1 and 1000000
     /etc/passeur/passeur.toml:19: well_known.client_base_url must be an https:// URL, as "https://matrix.example.org"

@@ -3,13 +3,10 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3capabilities>
 
 use axum::extract::State;
-use ruma::{
-    RoomVersionId,
-    api::client::discovery::get_capabilities::v3::{
-        AccountModerationCapability, Capabilities, GetLoginTokenCapability,
-        ProfileFieldsCapability, Request, Response, RoomVersionStability, RoomVersionsCapability,
-        ThirdPartyIdChangesCapability,
-    },
+use passeur_protocol::versions::{self, SupportedVersion};
+use ruma::api::client::discovery::get_capabilities::v3::{
+    AccountModerationCapability, Capabilities, GetLoginTokenCapability, ProfileFieldsCapability,
+    Request, Response, RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
 };
 
 use crate::{
@@ -26,13 +23,16 @@ pub(crate) async fn get_capabilities_route(
     requester: Requester,
     Ruma(_): Ruma<Request>,
 ) -> ApiResult<Response> {
-    let versions = [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12];
+    let stability = |version: &SupportedVersion| match version.is_stable {
+        true => RoomVersionStability::Stable,
+        false => RoomVersionStability::Unstable,
+    };
     let mut capabilities = Capabilities::new();
     capabilities.room_versions = RoomVersionsCapability::new(
         app.config.rooms.default_version.clone(),
-        versions
-            .into_iter()
-            .map(|version| (version, RoomVersionStability::Stable))
+        versions::supported()
+            .iter()
+            .map(|version| (version.id.clone(), stability(version)))
             .collect(),
     );
     capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);

@@ -16,6 +16,7 @@ pub(crate) mod directory;
 pub(crate) mod discovery;
 pub(crate) mod filter;
 pub(crate) mod keys;
+pub(crate) mod knock;
 pub(crate) mod media;
 pub(crate) mod membership;
 pub(crate) mod message;

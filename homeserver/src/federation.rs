@@ -18,6 +18,7 @@ pub(crate) mod membership;
 pub(crate) mod openid;
 pub(crate) mod query;
 pub(crate) mod space;
+pub(crate) mod thirdparty;
 pub(crate) mod transactions;
 
 #[cfg(test)]

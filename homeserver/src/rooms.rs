@@ -3,7 +3,10 @@
 //! Invariant: a room changes only through its queue ([`queue`]), one append at a time, checked
 //! against the room's tip; no lock is held over I/O. Caches hold what was committed, or nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicI64},
+};
 
 use quick_cache::sync::Cache;
 use ruma::{
@@ -31,12 +34,15 @@ pub mod ephemeral;
 pub mod expiry;
 mod extremities;
 mod fetch;
+mod heritage;
 mod hierarchy;
 mod hosting;
+mod import;
 mod invite;
 mod join;
 mod joining;
 pub mod json;
+mod knock;
 mod leave;
 mod local;
 mod offer;
@@ -48,6 +54,8 @@ mod reading;
 mod receive;
 mod redaction;
 mod resolve;
+mod restricted;
+mod retract;
 mod send;
 mod serving;
 mod snapshot;
@@ -55,8 +63,10 @@ mod space;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod thirdparty;
 mod threads;
 pub mod typing;
+mod upgrade;
 
 pub use self::{
     by_time::Moment,
@@ -65,6 +75,7 @@ pub use self::{
     directory::{DirectoryError, DirectoryPage, DirectoryQuery},
     hierarchy::{HierarchyError, HierarchyPage, HierarchyQuery},
     hosting::{HostError, Hosted},
+    invite::{IncomingInvite, into_json},
     join::JoinError,
     local::{MembershipChange, Profile},
     offer::Offer,
@@ -75,7 +86,9 @@ pub use self::{
     snapshot::{Member, Members, Snapshot},
     space::{Child, SpaceForServer, SpaceRoom},
     summary::Summary,
+    thirdparty::ThirdPartyInvite,
     threads::{ThreadPage, ThreadQuery},
+    upgrade::{Upgrade, UpgradeError},
 };
 
 /// How many rooms' snapshots are kept in memory.
@@ -118,6 +131,8 @@ pub struct Rooms {
     joining: joining::Joining,
     /// History is taken in one answer after another: each begins where the last one ended.
     history: tokio::sync::Mutex<()>,
+    /// The time that the newest creation of a room was given, in ms since the epoch.
+    created_ms: AtomicI64,
 }
 
 impl std::fmt::Debug for Rooms {
@@ -138,6 +153,7 @@ impl Rooms {
             acls: acl::acl_cache(),
             joining: joining::Joining::default(),
             history: tokio::sync::Mutex::default(),
+            created_ms: AtomicI64::new(i64::MIN),
         })
     }
 

@@ -66,7 +66,7 @@ pub use self::{
         Account, AccountState, CreateAccount, Creation, Deactivate, SetLocked, SetPassword,
         SetSuspended,
     },
-    aliases::{DeleteAlias, NewAlias},
+    aliases::{DeleteAlias, MoveAliases, NewAlias},
     append::{Moved, NewEvent, NewMembership, NewTransaction, OnDisk, RoomAppend},
     backups::{
         Backup, BackupEdit, BackupEdited, BackupKey, BackupUpdate, CreateBackup, DeleteBackup,

@@ -165,6 +165,19 @@ impl WellFormedPdu {
         &self.pdu
     }
 
+    /// The same event with one more signature: a restricted join, for which the resident server vouches before it can
+    /// be verified. Fails if the event would grow beyond [`PDU_BYTES_MAX`].
+    pub fn co_sign(
+        mut self,
+        server_name: &ServerName,
+        key_pair: &ruma::signatures::Ed25519KeyPair,
+        rules: &RoomVersionRules,
+    ) -> Result<Self, Reason> {
+        add_signature(&mut self.object, server_name, key_pair, rules)?;
+        self.json = bytes_of(&self.object)?;
+        Ok(self)
+    }
+
     /// The servers and keys that [`WellFormedPdu::verify`] wants. Fails where no key could help: drop the event then.
     pub fn required_keys(&self, rules: &RoomVersionRules) -> Result<RequiredKeys, Reason> {
         let signatures = self
@@ -290,13 +303,7 @@ impl SignedPdu {
         key_pair: &ruma::signatures::Ed25519KeyPair,
         rules: &RoomVersionRules,
     ) -> Result<Self, Reason> {
-        ruma::signatures::sign_event(
-            server_name.as_str(),
-            key_pair,
-            &mut self.object,
-            &rules.redaction,
-        )
-        .map_err(|error| Reason::new(SIGNATURES, error.to_string()))?;
+        add_signature(&mut self.object, server_name, key_pair, rules)?;
         self.rewritten()
     }
 
@@ -349,13 +356,31 @@ impl SignedPdu {
 
     /// Brings the bytes in line with the object after signatures were added.
     fn rewritten(mut self) -> Result<Self, Reason> {
-        self.json = json::to_canonical_bytes(&self.object)
-            .map_err(|error| Reason::new(FORMAT, error.to_string()))?;
-        if self.json.len() > PDU_BYTES_MAX {
-            return Err(Reason::new(FORMAT, "larger than an event may be"));
-        }
+        self.json = bytes_of(&self.object)?;
         Ok(self)
     }
+}
+
+/// Signs an event, beside the signatures that it has.
+fn add_signature(
+    object: &mut CanonicalJsonObject,
+    server_name: &ServerName,
+    key_pair: &ruma::signatures::Ed25519KeyPair,
+    rules: &RoomVersionRules,
+) -> Result<(), Reason> {
+    let name = server_name.as_str();
+    ruma::signatures::sign_event(name, key_pair, object, &rules.redaction)
+        .map_err(|error| Reason::new(SIGNATURES, error.to_string()))
+}
+
+/// The canonical bytes of an event, if it is not too large.
+fn bytes_of(object: &CanonicalJsonObject) -> Result<Vec<u8>, Reason> {
+    let json =
+        json::to_canonical_bytes(object).map_err(|error| Reason::new(FORMAT, error.to_string()))?;
+    if json.len() > PDU_BYTES_MAX {
+        return Err(Reason::new(FORMAT, "larger than an event may be"));
+    }
+    Ok(json)
 }
 
 #[cfg(test)]

@@ -1,6 +1,14 @@
 //! Memberships: joining, leaving, inviting, removing, and who is there.
 
-use serde_json::{Value, json};
+use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId};
+use serde_json::json;
+
+use crate::{
+    app::App,
+    http::{error::ApiError, requester::Requester},
+    rooms::MembershipChange,
+    store::Membership,
+};
 
 pub(crate) mod ban_user;
 pub(crate) mod forget_room;
@@ -15,10 +23,64 @@ pub(crate) mod kick_user;
 pub(crate) mod leave_room;
 pub(crate) mod unban_user;
 
-/// The content of a member event that says nothing of how the user appears.
-fn content(membership: &str, reason: Option<&str>) -> Value {
-    match reason {
-        Some(reason) => json!({ "membership": membership, "reason": reason }),
-        None => json!({ "membership": membership }),
+/// The room that a request names, and the servers to come to it through.
+///
+/// # Errors
+/// `M_NOT_FOUND` for an alias that leads nowhere.
+pub(crate) async fn find_room(
+    app: &App,
+    named: OwnedRoomOrAliasId,
+    mut via: Vec<OwnedServerName>,
+) -> Result<(OwnedRoomId, Vec<OwnedServerName>), ApiError> {
+    let alias = match OwnedRoomId::try_from(named) {
+        Ok(room) => return Ok((room, via)),
+        Err(alias) => alias,
+    };
+    let found = app.rooms.resolve_alias(&alias).await?;
+    let (room, servers) = found.ok_or_else(|| ApiError::not_found("There is no such alias"))?;
+    via.extend(servers);
+    Ok((room, via))
+}
+
+/// A change of somebody else's membership that a moderator asks for.
+struct Moderation {
+    /// Who asks.
+    requester: Requester,
+    /// The room.
+    room_id: OwnedRoomId,
+    /// Whose membership it is.
+    user_id: OwnedUserId,
+    /// What it becomes.
+    membership: Membership,
+    /// Why, for all to read.
+    reason: Option<String>,
+}
+
+impl Moderation {
+    /// Carries it out, if the membership so far is among `from`; all are, if there are none.
+    ///
+    /// # Errors
+    /// `M_FORBIDDEN` if it is not, or the room's rules do not allow it.
+    async fn carry_out(self, app: &App, from: &[Membership]) -> Result<(), ApiError> {
+        if !from.is_empty() {
+            let snapshot = app.rooms.snapshot(&self.room_id).await?;
+            let held = snapshot.map(|snapshot| snapshot.members.membership(&self.user_id));
+            if !held.is_some_and(|held| from.contains(&held)) {
+                let message = "The user does not stand so to a room that you are in";
+                return Err(ApiError::forbidden(message));
+            }
+        }
+        let mut content = json!({ "membership": self.membership });
+        if let Some(reason) = self.reason {
+            content["reason"] = reason.into();
+        }
+        let change = MembershipChange {
+            room_id: self.room_id,
+            sender: self.requester.user_id,
+            user: self.user_id,
+            content,
+        };
+        app.rooms.set_membership(change).await?;
+        Ok(())
     }
 }

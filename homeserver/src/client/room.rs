@@ -5,3 +5,4 @@ pub(crate) mod create_room;
 pub(crate) mod get_event_by_timestamp;
 pub(crate) mod get_room_event;
 pub(crate) mod get_summary;
+pub(crate) mod upgrade_room;

@@ -27,6 +27,7 @@ mod keys;
 mod media;
 mod moderation;
 mod push_rules;
+mod rooms;
 mod search;
 mod sessions;
 mod small;

@@ -9,6 +9,7 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use passeur_protocol::versions;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, ServerName};
 use serde_json::{Value, json, value::to_raw_value};
 use tempfile::TempDir;
@@ -20,11 +21,12 @@ use crate::{
     config::Config,
     key_files,
     outbound::{Bounds, Pending, RemoteError, Transport, testing::key_pair},
-    rooms::{Draft, JoinError, MembershipChange, NewRoom, Preset, Profile, projection},
+    rooms::{Draft, JoinError, MembershipChange, NewRoom, Preset, Profile, SendError, projection},
     router,
     store::{Direction, EventStatus, Membership, Store, StoreOptions},
 };
 
+mod entering;
 mod hostile;
 mod paging;
 mod peer;
@@ -198,7 +200,8 @@ impl Server {
 
 #[tokio::test]
 async fn a_public_room_is_joined_in_every_version_and_both_hold_the_same_state() {
-    for version in [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
+    for version in versions::supported() {
+        let version = version.id.clone();
         let Pair { one, two, .. } = pair().await;
         let room = one.create(Preset::PublicChat, version).await;
         two.join(&room, &bob()).await.unwrap();

@@ -1,11 +1,12 @@
 //! Creating a room: all its first events as one chain, in the specification's order.
 //!
-//! Invariant: a room is created whole or not at all, invites of local users included; invites of
-//! remote users are sent by the caller afterwards.
+//! Invariant: a room is created whole or not at all, its alias and the invites of local users
+//! included; invites of remote users are sent by the caller afterwards. Rooms that are alike still
+//! are different rooms.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom>
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use passeur_protocol::versions;
 use ruma::{
@@ -15,7 +16,10 @@ use ruma::{
 use serde_json::{Value, json, value::RawValue};
 
 use super::{Draft, Profile, Rooms, SendError, chain::Chain};
-use crate::store::Moved;
+use crate::store::{NewAlias, StoreError};
+
+/// How often a room is made anew because another one has its id.
+const TRIES_MAX: usize = 8;
 
 /// The three presets of the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +80,18 @@ pub enum CreateError {
     /// The room version is not supported.
     #[error("unsupported room version")]
     UnsupportedVersion,
+    /// The alias belongs to another room.
+    #[error("the alias is taken")]
+    AliasTaken,
     /// One of the events was refused.
     #[error(transparent)]
     Send(#[from] SendError),
+}
+
+impl From<StoreError> for CreateError {
+    fn from(error: StoreError) -> Self {
+        Self::Send(error.into())
+    }
 }
 
 impl Rooms {
@@ -88,16 +101,37 @@ impl Rooms {
     /// See [`CreateError`].
     pub async fn create(&self, new: &NewRoom) -> Result<OwnedRoomId, CreateError> {
         let rules = versions::rules(&new.version).ok_or(CreateError::UnsupportedVersion)?;
+        for _ in 0..TRIES_MAX {
+            let (room_id, mut chain) = self.first_chain(new, rules).await?;
+            chain.append.alias = new.alias.clone().map(|alias| NewAlias {
+                alias,
+                room_id: room_id.clone(),
+                creator: new.creator.clone(),
+            });
+            if let Ok(()) = self.commit(chain).await? {
+                return Ok(room_id);
+            }
+            if let Some(alias) = &new.alias
+                && self.store().room_of_alias(alias).await?.is_some()
+            {
+                return Err(CreateError::AliasTaken);
+            }
+        }
+        Err(SendError::Busy.into())
+    }
+
+    /// The first events of a room.
+    async fn first_chain(
+        &self,
+        new: &NewRoom,
+        rules: &'static RoomVersionRules,
+    ) -> Result<(OwnedRoomId, Chain<'_>), CreateError> {
         let mut chain = Chain::new_room(&self.context, new.version.clone(), rules);
-        // A room of version 12 is named after its create event, so this name is used by others only.
-        let random = format!(
-            "!{}:{}",
-            self.context.rng.token(18),
-            self.context.server_name
-        );
-        let room_id = OwnedRoomId::try_from(random)
-            .map_err(|_| SendError::Malformed("no room id can be made".to_owned()))?;
-        let mut room = Room { new, room_id };
+        let mut room = Room {
+            new,
+            room_id: self.random_room_id()?,
+            created_ms: self.creation_ms(),
+        };
         chain
             .add_local(&room.state("m.room.create", "", room.create_content(rules)))
             .await?;
@@ -107,10 +141,101 @@ impl Rooms {
         for draft in room.first_events(rules) {
             chain.add_local(&draft).await?;
         }
-        match self.commit(chain).await.map_err(SendError::from)? {
-            Ok(()) => Ok(room.room_id),
-            Err(Moved) => Err(SendError::Busy.into()),
+        Ok((room.room_id, chain))
+    }
+
+    /// A name for a room. One of version 12 is named after its create event instead.
+    pub(super) fn random_room_id(&self) -> Result<OwnedRoomId, SendError> {
+        let (rng, server) = (&self.context.rng, &self.context.server_name);
+        OwnedRoomId::try_from(format!("!{}:{server}", rng.token(18)))
+            .map_err(|_| SendError::Malformed("no room id can be made".to_owned()))
+    }
+
+    /// Creates a room that takes the place of another; answers with its id once it is on disk.
+    pub(super) async fn create_replacement(
+        &self,
+        new: &Replacement,
+    ) -> Result<OwnedRoomId, SendError> {
+        for _ in 0..TRIES_MAX {
+            let mut chain = Chain::new_room(&self.context, new.version.clone(), new.rules);
+            let created_ms = self.creation_ms();
+            let mut room_id = new.room_id.clone();
+            for (kind, state_key, content) in new.events() {
+                let draft = Draft {
+                    room_id: room_id.clone(),
+                    sender: new.creator.clone(),
+                    kind: TimelineEventType::from(kind),
+                    state_key: Some(state_key.to_owned()),
+                    content: raw(&content),
+                    redacts: None,
+                    transaction: None,
+                    timestamp_ms: Some(created_ms),
+                };
+                chain.add_local(&draft).await?;
+                if let Some(row) = &chain.room {
+                    room_id = row.room_id.clone();
+                }
+            }
+            if let Ok(()) = self.commit(chain).await? {
+                return Ok(room_id);
+            }
         }
+        Err(SendError::Busy)
+    }
+
+    /// The time of a creation, in ms since the epoch: each one its own. In version 12 it is all
+    /// that tells the create events of two rooms of the same creator apart.
+    fn creation_ms(&self) -> i64 {
+        let now_ms = self.context.clock.now_ms();
+        let next = |last: i64| now_ms.max(last.saturating_add(1));
+        let last = self
+            .created_ms
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+                Some(next(last))
+            });
+        next(last.unwrap_or_else(|last| last))
+    }
+}
+
+/// A room that takes the place of another, as it begins.
+pub(super) struct Replacement {
+    /// Who creates it: one of ours.
+    pub(super) creator: OwnedUserId,
+    /// How the creator appears.
+    pub(super) profile: Profile,
+    /// Its version.
+    pub(super) version: RoomVersionId,
+    /// The rules of its version.
+    pub(super) rules: &'static RoomVersionRules,
+    /// Its id, in versions before 12.
+    pub(super) room_id: OwnedRoomId,
+    /// What its create event says, besides version and creator.
+    pub(super) create: Value,
+    /// Its first power levels.
+    pub(super) power_levels: Value,
+    /// What follows: type, state key and content.
+    pub(super) state: Vec<(String, String, Value)>,
+}
+
+impl Replacement {
+    fn events(&self) -> impl Iterator<Item = (&str, &str, Value)> {
+        let mut create = self.create.clone();
+        create["room_version"] = json!(self.version);
+        if !self.rules.authorization.use_room_create_sender {
+            create["creator"] = json!(self.creator);
+        }
+        let join = self.profile.member("join", false);
+        let state = self
+            .state
+            .iter()
+            .map(|(kind, key, content)| (kind.as_str(), key.as_str(), content.clone()));
+        [
+            ("m.room.create", "", create),
+            ("m.room.member", self.creator.as_str(), join),
+            ("m.room.power_levels", "", self.power_levels.clone()),
+        ]
+        .into_iter()
+        .chain(state)
     }
 }
 
@@ -118,6 +243,7 @@ impl Rooms {
 struct Room<'a> {
     new: &'a NewRoom,
     room_id: OwnedRoomId,
+    created_ms: i64,
 }
 
 impl Room<'_> {
@@ -130,7 +256,7 @@ impl Room<'_> {
             content,
             redacts: None,
             transaction: None,
-            timestamp_ms: None,
+            timestamp_ms: Some(self.created_ms),
         }
     }
 
@@ -139,18 +265,20 @@ impl Room<'_> {
     }
 
     fn create_content(&self, rules: &RoomVersionRules) -> Value {
-        let mut content = json!(self.new.creation_content);
+        let mut keys = self.new.creation_content.clone();
+        keys.remove("creator");
+        let mut content = json!(keys);
         content["room_version"] = json!(self.new.version);
         if !rules.authorization.use_room_create_sender {
             content["creator"] = json!(self.new.creator);
         }
+        let given = content.get("additional_creators");
+        // What is no list is left as it is, for the room's rules to refuse.
         if rules.authorization.additional_room_creators
             && self.new.preset == Preset::TrustedPrivateChat
+            && let Some(mut creators) =
+                given.map_or(Some(Vec::new()), |given| given.as_array().cloned())
         {
-            let mut creators: Vec<Value> = content["additional_creators"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
             for user in self.invited() {
                 if !creators.contains(&json!(user)) {
                     creators.push(json!(user));
@@ -184,10 +312,11 @@ impl Room<'_> {
         } else {
             100
         };
+        // Whoever was let into a private room may bring others; in a public room they come by themselves.
         let invite = if self.new.preset == Preset::PublicChat {
-            0
-        } else {
             50
+        } else {
+            0
         };
         let mut levels = json!({
             "users": users,
@@ -250,7 +379,16 @@ impl Room<'_> {
                 events.push(self.state(kind, "", content));
             }
         }
-        for state in &new.initial_state {
+        let is_overwritten = |state: &&InitialState| {
+            state.state_key.is_empty()
+                && (state.kind == "m.room.name" && new.name.is_some()
+                    || state.kind == "m.room.topic" && new.topic.is_some())
+        };
+        for state in new
+            .initial_state
+            .iter()
+            .filter(|state| !is_overwritten(state))
+        {
             events.push(self.draft(&state.kind, &state.state_key, state.content.clone()));
         }
         if let Some(name) = &new.name {

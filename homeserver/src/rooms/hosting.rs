@@ -8,6 +8,10 @@
 
 use std::sync::Arc;
 
+use passeur_protocol::{
+    membership::expect_own_membership,
+    signed::{RawPdu, SignedPdu},
+};
 use ruma::{
     EventId, OwnedEventId, OwnedUserId, RoomId, RoomVersionId, ServerName,
     events::TimelineEventType,
@@ -15,10 +19,8 @@ use ruma::{
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    Draft, ReceiveError, Rooms, SendError, Snapshot,
-    chain::{Chain, membership_of},
-    create::raw,
-    receive::Budget,
+    Draft, JoinError, ReceiveError, Rooms, SendError, Snapshot, chain::Chain, create::raw,
+    join::authoriser_of, receive::Budget,
 };
 use crate::store::{LogKind, Membership};
 
@@ -37,6 +39,15 @@ pub enum HostError {
     /// The room's rules or its access control list do not allow it.
     #[error("not allowed")]
     Forbidden,
+    /// The invited user wants no invites.
+    #[error("invites are blocked")]
+    InviteBlocked,
+    /// This server cannot see whether the user meets a condition of the room.
+    #[error("the conditions cannot be seen from here")]
+    UnableToAuthorise,
+    /// Nobody of this server may let the user in.
+    #[error("nobody here may let the user in")]
+    UnableToGrant,
     /// The event does not hold.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
@@ -54,10 +65,29 @@ impl From<SendError> for HostError {
     }
 }
 
+impl From<JoinError> for HostError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::UnableToAuthorise => Self::UnableToAuthorise,
+            JoinError::UnableToGrant => Self::UnableToGrant,
+            JoinError::InviteBlocked => Self::InviteBlocked,
+            JoinError::Send(error) => error.into(),
+            _ => Self::Forbidden,
+        }
+    }
+}
+
 impl From<crate::store::StoreError> for HostError {
     fn from(error: crate::store::StoreError) -> Self {
         Self::Receive(error.into())
     }
+}
+
+/// What a request says that an event is: a membership of a user of the server that asks.
+struct OwnMembership<'a> {
+    origin: &'a ServerName,
+    event_id: &'a EventId,
+    membership: &'a Membership,
 }
 
 /// A membership that another server made, taken into the room.
@@ -87,17 +117,23 @@ impl Rooms {
     ) -> Result<(RoomVersionId, Box<RawValue>), HostError> {
         let snapshot = self.resident(origin, room).await?;
         if user.server_name() != origin {
-            return Err(HostError::Mismatch);
+            return Err(HostError::Forbidden);
         }
         if !supported.is_empty() && !supported.contains(&snapshot.version) {
             return Err(HostError::Incompatible(snapshot.version.clone()));
+        }
+        let mut content = json!({ "membership": membership });
+        if membership == Membership::Join
+            && let Some(authoriser) = self.authoriser(&snapshot, user).await?
+        {
+            content["join_authorised_via_users_server"] = authoriser.as_str().into();
         }
         let draft = Draft {
             room_id: room.to_owned(),
             sender: user.clone(),
             kind: TimelineEventType::RoomMember,
             state_key: Some(user.to_string()),
-            content: raw(&json!({ "membership": membership })),
+            content: raw(&content),
             redacts: None,
             transaction: None,
             timestamp_ms: None,
@@ -109,6 +145,10 @@ impl Rooms {
             // The peer hashes and signs what it makes of this; our signature must not be on it.
             template.remove("hashes");
             template.remove("signatures");
+            template.insert(
+                "origin".to_owned(),
+                self.context.server_name.as_str().into(),
+            );
         }
         Ok((snapshot.version.clone(), raw(&template)))
     }
@@ -126,17 +166,13 @@ impl Rooms {
         membership: Membership,
     ) -> Result<Hosted, HostError> {
         let snapshot = self.resident(origin, room).await?;
-        let signed = self.verify(pdu, snapshot.rules).await?;
+        let request = OwnMembership {
+            origin,
+            event_id,
+            membership: &membership,
+        };
+        let signed = self.verify_membership(&snapshot, &request, pdu).await?;
         let event = Arc::clone(signed.pdu());
-        let is_own = event.state_key.as_deref() == Some(event.sender.as_str())
-            && event.sender.server_name() == origin;
-        let is_asked = event.kind == TimelineEventType::RoomMember
-            && event.room_id == room
-            && event.event_id == event_id
-            && membership_of(&event) == membership;
-        if !is_own || !is_asked {
-            return Err(HostError::Mismatch);
-        }
         let bytes = signed.json().to_vec();
         self.settle(
             origin,
@@ -177,6 +213,54 @@ impl Rooms {
             state,
             auth_chain,
         })
+    }
+
+    /// What somebody who knocks is shown of a room: whole PDUs.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub async fn shown_of(&self, room: &RoomId) -> Result<Vec<Box<RawValue>>, HostError> {
+        let snapshot = self.snapshot(room).await?.ok_or(HostError::UnknownRoom)?;
+        Ok(self.stripped_state(&snapshot, None).await?)
+    }
+
+    /// Checks 1 to 3 on an event that must be a membership of a user of `origin`. A restricted join
+    /// for which one of ours vouches is signed by us as well.
+    async fn verify_membership(
+        &self,
+        snapshot: &Snapshot,
+        request: &OwnMembership<'_>,
+        pdu: &RawValue,
+    ) -> Result<SignedPdu, HostError> {
+        let rules = snapshot.rules;
+        let dropped = |reason| HostError::Receive(ReceiveError::Dropped(reason));
+        let event = RawPdu::parse(pdu.get().as_bytes()).map_err(ReceiveError::from)?;
+        let mut event = event.check_format(rules).map_err(dropped)?;
+        let claimed = event.pdu();
+        let user = expect_own_membership(
+            claimed,
+            &snapshot.room_id,
+            request.membership,
+            request.origin,
+        );
+        let user = user.map_err(|_| HostError::Mismatch)?;
+        if claimed.event_id != request.event_id {
+            return Err(HostError::Mismatch);
+        }
+        let vouches = authoriser_of(claimed, rules);
+        if *request.membership == Membership::Join
+            && vouches.is_some_and(|authoriser| self.is_local(&authoriser))
+        {
+            // Whether the one who is named may do so, the room's rules see.
+            let may_join = self.authoriser(snapshot, user).await?.is_some();
+            let held = snapshot.members.membership(user);
+            if !may_join && !matches!(held, Membership::Join | Membership::Invite) {
+                return Err(HostError::Forbidden);
+            }
+            let (name, key) = (&self.context.server_name, &self.context.key_pair);
+            event = event.co_sign(name, key, rules).map_err(dropped)?;
+        }
+        Ok(self.verify_formed(event, rules).await?)
     }
 
     /// A room that this server is in and in which `origin` may take part.

@@ -8,24 +8,22 @@
 
 use std::sync::Arc;
 
-use passeur_protocol::signed::SignedPdu;
+use passeur_protocol::{membership::expect_invite, signed::SignedPdu};
 use ruma::{
-    OwnedEventId, OwnedUserId, RoomVersionId, ServerName, UserId,
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
     api::federation::membership::{RawStrippedState, create_invite::v2 as create_invite},
-    events::{StateEventType, TimelineEventType},
+    events::StateEventType,
+    room_version_rules::RoomVersionRules,
 };
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    Draft, JoinError, MembershipChange, Offer, Rooms, SendError, Snapshot,
-    chain::{Chain, membership_of},
-    create::raw,
-    join::to_raw,
-    queue::Work,
+    Draft, HostError, JoinError, MembershipChange, Offer, Rooms, SendError, Snapshot, chain::Chain,
+    create::raw, join::to_raw, queue::Work,
 };
 use crate::{
     outbound::Bounds,
-    store::{LogKind, Membership, NewMembership, RoomAppend},
+    store::{LogKind, Membership, NewMembership, RoomAppend, StoreError},
 };
 
 /// What an invited person is shown of a room before joining.
@@ -40,18 +38,27 @@ const STRIPPED: [&str; 7] = [
     "m.room.canonical_alias",
     "m.room.encryption",
 ];
+/// The account data by which a user blocks invites.
+const INVITE_PERMISSION: &str = "m.invite_permission_config";
+/// Events that an invite may show of a room.
+const STRIPPED_EVENTS_MAX: usize = 50;
 /// Longest stripped state that is stored with an invite, in bytes.
 const STRIPPED_BYTES_MAX: usize = 64 * 1024;
 
 impl Rooms {
-    /// Invites a user, local or not.
+    /// Invites a user, local or not; answers with the event.
     ///
     /// # Errors
     /// See [`JoinError`].
-    pub async fn invite(self: &Arc<Self>, change: MembershipChange) -> Result<(), JoinError> {
+    pub async fn invite(
+        self: &Arc<Self>,
+        change: MembershipChange,
+    ) -> Result<OwnedEventId, JoinError> {
         if self.is_local(&change.user) {
-            self.set_membership(change).await?;
-            return Ok(());
+            if self.blocks_invites(&change.user).await? {
+                return Err(JoinError::InviteBlocked);
+            }
+            return Ok(self.set_membership(change).await?);
         }
         let snapshot = self
             .snapshot(&change.room_id)
@@ -70,20 +77,32 @@ impl Rooms {
         let bounds = Bounds::INTERACTIVE;
         let answer = self.context.remote.call(&server, request, bounds).await;
         let answer = answer.map_err(|error| JoinError::NoServer(Some(error)))?;
-        let co_signed = self.verify(&answer.event, snapshot.rules).await;
-        let co_signed = co_signed.map_err(|_| JoinError::BadAnswer)?;
-        if co_signed.pdu().event_id != signed.pdu().event_id {
-            return Err(JoinError::BadAnswer);
-        }
+        let co_signed = self
+            .with_signature_of(signed, &answer.event, &server, snapshot.rules)
+            .await?;
         let offer = Offer {
             signed: co_signed,
             log: LogKind::OwedEvent,
             state_before: None,
             missing: Vec::new(),
         };
-        self.enqueue(change.room_id, Work::Offer(Arc::new(offer)))
+        let work = Work::Offer(Arc::new(offer));
+        Ok(self.enqueue(change.room_id, work).await?)
+    }
+
+    /// Whether one of our users wants no invites from anybody.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#invite-permission>
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn blocks_invites(&self, user: &UserId) -> Result<bool, StoreError> {
+        let config = self
+            .store()
+            .account_datum(user, None, INVITE_PERMISSION)
             .await?;
-        Ok(())
+        let config = config.and_then(|config| serde_json::from_str::<Value>(&config).ok());
+        Ok(config.is_some_and(|config| config["default_action"] == "block"))
     }
 
     /// Builds and checks an invite without taking it in: the other server signs first.
@@ -134,35 +153,67 @@ impl Rooms {
     /// Checks an invite of one of our users by a user of `origin`, and signs it as well.
     ///
     /// # Errors
-    /// [`JoinError::BadAnswer`] if it is anything else.
+    /// [`HostError::Mismatch`] if it is anything else, [`HostError::Forbidden`] if the server may
+    /// not take part in the room, [`HostError::InviteBlocked`] if the user wants no invites.
     pub async fn accept_invite(
         &self,
         origin: &ServerName,
-        version: &RoomVersionId,
-        event: &RawValue,
-    ) -> Result<SignedPdu, JoinError> {
-        let rules =
-            passeur_protocol::versions::rules(version).ok_or(JoinError::UnsupportedVersion)?;
-        let signed = self
-            .verify(event, rules)
-            .await
-            .map_err(|_| JoinError::BadAnswer)?;
-        let pdu = Arc::clone(signed.pdu());
-        let user = pdu
-            .state_key
-            .as_deref()
-            .and_then(|key| <&UserId>::try_from(key).ok());
-        let is_invite = pdu.kind == TimelineEventType::RoomMember
-            && membership_of(&pdu) == Membership::Invite
-            && pdu.sender.server_name() == origin
-            && user.is_some_and(|user| self.is_local(user));
-        if !is_invite {
-            return Err(JoinError::BadAnswer);
+        invite: &IncomingInvite,
+    ) -> Result<SignedPdu, HostError> {
+        let version = &invite.version;
+        let rules = passeur_protocol::versions::rules(version)
+            .ok_or_else(|| HostError::Incompatible(version.clone()))?;
+        let signed = self.verify(&invite.event, rules).await?;
+        let pdu = signed.pdu();
+        if pdu.event_id != invite.event_id {
+            return Err(HostError::Mismatch);
         }
-        let signed = signed
-            .co_sign(&self.context.server_name, &self.context.key_pair, rules)
-            .map_err(|_| JoinError::BadAnswer)?;
-        Ok(signed)
+        let user = expect_invite(pdu, &invite.room_id, origin, &self.context.server_name);
+        let user = user.map_err(|_| HostError::Mismatch)?;
+        if let Some(snapshot) = self.snapshot(&pdu.room_id).await?
+            && !self.may_take_part(&snapshot, origin).await?
+        {
+            return Err(HostError::Forbidden);
+        }
+        if self.blocks_invites(&user).await? {
+            return Err(HostError::InviteBlocked);
+        }
+        // From version 12 on a room's name says which create event it has.
+        if rules.authorization.room_create_event_id_as_room_id {
+            self.expect_state_of(&pdu.room_id, &invite.stripped, rules)
+                .await?;
+        }
+        let name = &self.context.server_name;
+        let signed = signed.co_sign(name, &self.context.key_pair, rules);
+        signed.map_err(|_| HostError::Mismatch)
+    }
+
+    /// Refuses what is shown of a room unless the create event is there, and what are whole events
+    /// are events of that room. Stripped ones, which older servers send, can only be believed.
+    async fn expect_state_of(
+        &self,
+        room: &RoomId,
+        shown: &[Box<RawValue>],
+        rules: &RoomVersionRules,
+    ) -> Result<(), HostError> {
+        if shown.len() > STRIPPED_EVENTS_MAX {
+            return Err(HostError::Mismatch);
+        }
+        let mut has_create = false;
+        for event in shown {
+            let claim: Value = serde_json::from_str(event.get()).unwrap_or_default();
+            if claim["signatures"].is_object() {
+                let signed = self.verify(event, rules).await?;
+                if signed.pdu().room_id != room {
+                    return Err(HostError::Mismatch);
+                }
+            }
+            has_create |= claim["type"] == "m.room.create";
+        }
+        match has_create {
+            true => Ok(()),
+            false => Err(HostError::Mismatch),
+        }
     }
 
     /// Stores an invite of one of ours to a room that this server is not in.
@@ -199,7 +250,7 @@ impl Rooms {
     /// Stores the membership of one of ours in a room that we are not in.
     pub(super) async fn store_out_of_room(
         &self,
-        room: &ruma::RoomId,
+        room: &RoomId,
         user: OwnedUserId,
         membership: Membership,
         event_id: &OwnedEventId,
@@ -226,9 +277,34 @@ impl Rooms {
     }
 }
 
+/// An invite that another server brings.
+#[derive(Debug)]
+pub struct IncomingInvite {
+    /// The room, as the path says.
+    pub room_id: OwnedRoomId,
+    /// The event's id, as the path says.
+    pub event_id: OwnedEventId,
+    /// The room's version, as the peer says.
+    pub version: RoomVersionId,
+    /// The event.
+    pub event: Box<RawValue>,
+    /// What the invited person is shown of the room.
+    pub stripped: Vec<Box<RawValue>>,
+}
+
+/// An event of what a peer shows of a room.
+#[expect(deprecated, reason = "older servers still send stripped events")]
+pub fn into_json(state: RawStrippedState) -> Option<Box<RawValue>> {
+    match state {
+        RawStrippedState::Stripped(event) => Some(event.into_json()),
+        RawStrippedState::Pdu(pdu) => Some(pdu),
+        _ => None,
+    }
+}
+
 /// The stripped state that is stored: type, state key, sender and content of each event, the
 /// invite last; what does not fit is left out.
-fn strip(events: &[Box<RawValue>], invite: &passeur_protocol::pdu::Pdu) -> String {
+pub(super) fn strip(events: &[Box<RawValue>], invite: &passeur_protocol::pdu::Pdu) -> String {
     let mut stripped: Vec<Value> = Vec::new();
     let mut bytes = 0;
     for event in events {

@@ -7,41 +7,35 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use passeur_protocol::{
-    build::{self, EventTemplate, Tip},
-    check,
-    limits::{AUTH_EVENTS_MAX, PREV_EVENTS_MAX},
-    signed::SignedPdu,
+    build, json,
+    membership::{Asked, accept_template},
+    pdu::Pdu,
+    signed::{RawPdu, SignedPdu},
     versions,
 };
 use ruma::{
-    EventId, OwnedEventId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName,
+    OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
     api::federation::membership::{
         create_join_event::v2 as create_join_event, prepare_join_event::v1 as prepare_join_event,
     },
-    events::TimelineEventType,
+    room_version_rules::RoomVersionRules,
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Members, MembershipChange, Offer, Rooms, SendError, Snapshot,
-    chain::{Chain, timestamp_of},
-    create::raw,
-    leave::inviting_servers,
+    MembershipChange, ReceiveError, Rooms, SendError, Snapshot, chain::timestamp_of, create::raw,
+    import::Import, leave::inviting_servers,
 };
-use crate::{
-    outbound::RemoteError,
-    store::{
-        EventStatus, LogKind, Moved, NewEvent, RoomRow, RoomStateMap, StateChange, StoreError,
-        difference,
-    },
-};
+use crate::{clock::within, outbound::RemoteError, store::StoreError};
 
 /// Servers that are tried for one join.
 const SERVERS_MAX: usize = 8;
+/// The longest that one join may take, whatever the servers do.
+const JOIN_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// Why a room could not be joined.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -55,6 +49,15 @@ pub enum JoinError {
     /// What the peer answered is not a room that this user could join.
     #[error("the answer of the peer does not hold")]
     BadAnswer,
+    /// The invited user wants no invites.
+    #[error("invites are blocked")]
+    InviteBlocked,
+    /// This server cannot see whether the user meets a condition of a restricted room.
+    #[error("the conditions cannot be seen from here")]
+    UnableToAuthorise,
+    /// Nobody of this server may let a user into a restricted room, though they may join.
+    #[error("nobody here may let the user in")]
+    UnableToGrant,
     /// This server could not take the room in.
     #[error(transparent)]
     Send(#[from] SendError),
@@ -66,19 +69,13 @@ impl From<StoreError> for JoinError {
     }
 }
 
-/// The parts of a peer's template that are used.
-#[derive(Debug, Deserialize)]
-pub(super) struct Template {
-    prev_events: Vec<OwnedEventId>,
-    auth_events: Vec<OwnedEventId>,
-    depth: u64,
-    #[serde(default)]
-    content: TemplateContent,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct TemplateContent {
-    join_authorised_via_users_server: Option<OwnedUserId>,
+/// How a user may come into a room.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// This server is in the room.
+    Here(Arc<Snapshot>),
+    /// Through one of these servers, none of them ours, tried in turn.
+    Through(Vec<OwnedServerName>),
 }
 
 impl Rooms {
@@ -92,26 +89,50 @@ impl Rooms {
         room: &RoomId,
         user: &OwnedUserId,
         reason: Option<&str>,
-        mut servers: Vec<OwnedServerName>,
+        servers: Vec<OwnedServerName>,
     ) -> Result<(), JoinError> {
         let mut content = self.profile_of(user).await?.member("join", false);
         if let Some(reason) = reason {
             content["reason"] = reason.into();
         }
-        let snapshot = self.snapshot(room).await?;
-        if let Some(snapshot) = &snapshot {
-            if snapshot.members.is_joined(user) {
-                return Ok(());
-            }
+        self.enter(room, user, content, servers).await?;
+        self.take_settings_along(room, user).await;
+        Ok(())
+    }
+
+    async fn enter(
+        self: &Arc<Self>,
+        room: &RoomId,
+        user: &OwnedUserId,
+        content: Value,
+        servers: Vec<OwnedServerName>,
+    ) -> Result<(), JoinError> {
+        let servers = match self.way_into(room, user, servers).await? {
+            Way::Here(snapshot) => match self.join_here(&snapshot, user, &content).await {
+                // Somebody of another server may be allowed to let the user in.
+                Err(JoinError::UnableToGrant) => self.others_of(&snapshot),
+                done => return done,
+            },
+            Way::Through(servers) => servers,
+        };
+        let clock = &*self.context.clock;
+        let joining = self.join_through(room, user, content, &servers);
+        within(clock, JOIN_TIME_MAX, joining)
+            .await
+            .unwrap_or(Err(JoinError::NoServer(Some(RemoteError::Timeout))))
+    }
+
+    /// Whether a room is here, or else which servers may know it: those that are named, those that
+    /// were in it, those of an invite, and the one in the room's name.
+    pub(super) async fn way_into(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        mut servers: Vec<OwnedServerName>,
+    ) -> Result<Way, StoreError> {
+        if let Some(snapshot) = self.snapshot(room).await? {
             if !snapshot.members.local_joined.is_empty() {
-                let change = MembershipChange {
-                    room_id: room.to_owned(),
-                    sender: user.clone(),
-                    user: user.clone(),
-                    content,
-                };
-                self.set_membership(change).await?;
-                return Ok(());
+                return Ok(Way::Here(snapshot));
             }
             servers.extend(self.servers_of(room).await?);
         }
@@ -120,16 +141,48 @@ impl Rooms {
         }
         // Room ids up to version 11 name a server that was once in the room.
         servers.extend(room.server_name().map(ToOwned::to_owned));
-        let mut tried = std::collections::HashSet::new();
+        let mut tried = HashSet::from([self.context.server_name.clone()]);
         servers.retain(|server| tried.insert(server.clone()));
-        self.join_through(room, user, content, &servers).await
+        servers.truncate(SERVERS_MAX);
+        Ok(Way::Through(servers))
+    }
+
+    /// The other servers of a room that this server is in.
+    fn others_of(&self, snapshot: &Snapshot) -> Vec<OwnedServerName> {
+        let servers = snapshot.members.servers.keys();
+        let others = servers.filter(|server| **server != self.context.server_name);
+        others.take(SERVERS_MAX).cloned().collect()
+    }
+
+    /// Joins a room that this server is in.
+    async fn join_here(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        user: &OwnedUserId,
+        content: &Value,
+    ) -> Result<(), JoinError> {
+        if snapshot.members.is_joined(user) {
+            return Ok(());
+        }
+        let mut content = content.clone();
+        if let Some(authoriser) = self.authoriser(snapshot, user).await? {
+            content["join_authorised_via_users_server"] = authoriser.as_str().into();
+        }
+        let change = MembershipChange {
+            room_id: snapshot.room_id.clone(),
+            sender: user.clone(),
+            user: user.clone(),
+            content,
+        };
+        self.set_membership(change).await?;
+        Ok(())
     }
 
     /// Joins a local user to a room through one of `servers`, tried in turn.
     ///
     /// # Errors
     /// See [`JoinError`].
-    pub async fn join_through(
+    async fn join_through(
         self: &Arc<Self>,
         room: &RoomId,
         user: &OwnedUserId,
@@ -138,14 +191,11 @@ impl Rooms {
     ) -> Result<(), JoinError> {
         let _under_way = self.joining.begin(user);
         let mut last = JoinError::NoServer(None);
-        let others = servers
-            .iter()
-            .filter(|server| **server != self.context.server_name);
-        for server in others.take(SERVERS_MAX) {
+        for server in servers {
             match self.try_join(room, user, &content, server).await {
                 Ok(()) => return Ok(()),
                 Err(error @ JoinError::Send(_)) => return Err(error),
-                Err(error) => last = error,
+                Err(error) => last = more_telling(last, error),
             }
         }
         Err(last)
@@ -159,17 +209,14 @@ impl Rooms {
         server: &ServerName,
     ) -> Result<(), JoinError> {
         let mut request = prepare_join_event::Request::new(room.to_owned(), user.clone());
-        request.ver = versions::supported()
-            .iter()
-            .map(|version| version.id.clone())
-            .collect();
+        request.ver = versions_for_peers();
         let bounds = self.context.remote.large();
         let remote = &self.context.remote;
         let answer = remote.call(server, request, bounds).await;
         let answer = answer.map_err(|error| JoinError::NoServer(Some(error)))?;
         // Without a version the room is of version 1.
         let version = answer.room_version.unwrap_or(RoomVersionId::V1);
-        let join = self.sign_member(room, user, content.clone(), &version, &answer.event)?;
+        let join = self.sign_member(room, user, content, &version, &answer.event)?;
         let event_id = join.pdu().event_id.clone();
         let pdu = to_raw(&join)?;
         let request = create_join_event::Request::new(room.to_owned(), event_id, pdu);
@@ -178,177 +225,114 @@ impl Rooms {
             .map_err(|error| JoinError::NoServer(Some(error)))?
             .room_state;
         let rules = versions::rules(&version).ok_or(JoinError::UnsupportedVersion)?;
-        // A restricted room's resident server signs as well.
-        let join = match &answer.event {
-            Some(signed) => {
-                let signed = self
-                    .verify(signed, rules)
-                    .await
-                    .map_err(|_| JoinError::BadAnswer)?;
-                if signed.pdu().event_id != join.pdu().event_id {
-                    return Err(JoinError::BadAnswer);
-                }
-                signed
-            }
-            None => join,
+        let join = self.vouched(join, answer.event.as_deref(), rules).await?;
+        let import = Import {
+            room,
+            version,
+            join,
+            auth_chain: &answer.auth_chain,
+            state: &answer.state,
         };
-        self.import(room, version, join, &answer.auth_chain, &answer.state)
+        self.take_in(server, import).await
+    }
+
+    /// Our join with the signature of the server that vouches for it, in a restricted room. Of the
+    /// peer's copy nothing else is taken.
+    async fn vouched(
+        &self,
+        join: SignedPdu,
+        copy: Option<&RawValue>,
+        rules: &RoomVersionRules,
+    ) -> Result<SignedPdu, JoinError> {
+        let Some(authoriser) = authoriser_of(join.pdu(), rules) else {
+            return Ok(join);
+        };
+        let copy = copy.ok_or(JoinError::BadAnswer)?;
+        self.with_signature_of(join, copy, authoriser.server_name(), rules)
             .await
     }
 
-    /// Makes and signs a member event of our user on a peer's template.
+    /// An event of ours with the signature that another server has put on its copy of it.
+    pub(super) async fn with_signature_of(
+        &self,
+        event: SignedPdu,
+        copy: &RawValue,
+        server: &ServerName,
+        rules: &RoomVersionRules,
+    ) -> Result<SignedPdu, JoinError> {
+        let copy = RawPdu::parse(copy.get().as_bytes()).map_err(|_| JoinError::BadAnswer)?;
+        let signed = event.with_signatures_of(&copy, server, rules);
+        let signed = to_raw(&signed.map_err(|_| JoinError::BadAnswer)?)?;
+        match self.verify(&signed, rules).await {
+            Ok(signed) => Ok(signed),
+            Err(ReceiveError::Storage) => Err(SendError::Storage.into()),
+            Err(_) => Err(JoinError::BadAnswer),
+        }
+    }
+
+    /// Makes and signs the member event that our user asked for, in the place that a peer's
+    /// template names.
     pub(super) fn sign_member(
         &self,
         room: &RoomId,
         user: &OwnedUserId,
-        mut content: Value,
+        content: &Value,
         version: &RoomVersionId,
         template: &RawValue,
     ) -> Result<SignedPdu, JoinError> {
         let rules = versions::rules(version).ok_or(JoinError::UnsupportedVersion)?;
-        let template: Template =
-            serde_json::from_str(template.get()).map_err(|_| JoinError::BadAnswer)?;
-        if template.prev_events.len() > PREV_EVENTS_MAX
-            || template.auth_events.len() > AUTH_EVENTS_MAX
-            || template.prev_events.is_empty()
-        {
-            return Err(JoinError::BadAnswer);
-        }
-        if let Some(authoriser) = template.content.join_authorised_via_users_server
-            && content["membership"] == "join"
-        {
-            content["join_authorised_via_users_server"] = Value::String(authoriser.to_string());
-        }
-        let event = EventTemplate {
-            room_id: Some(room.to_owned()),
-            sender: user.clone(),
-            kind: TimelineEventType::RoomMember,
-            state_key: Some(user.to_string()),
-            content: raw(&content),
-            redacts: None,
+        let offered =
+            json::parse_pdu(template.get().as_bytes()).map_err(|_| JoinError::BadAnswer)?;
+        let membership = content["membership"].as_str().unwrap_or_default().into();
+        let asked = Asked {
+            room_id: room,
+            user_id: user,
+            membership: &membership,
+            content: &raw(content),
             origin_server_ts: timestamp_of(self.context.clock.now_ms()),
         };
-        let tip = Tip {
-            prev_events: template.prev_events,
-            auth_events: template.auth_events,
-            depth: template.depth,
-        };
+        let (event, tip) =
+            accept_template(&offered, &asked, rules).map_err(|_| JoinError::BadAnswer)?;
+        if tip.prev_events.is_empty() {
+            return Err(JoinError::BadAnswer);
+        }
         let context = &self.context;
         build::build(event, tip, rules, &context.server_name, &context.key_pair)
             .map_err(|_| JoinError::BadAnswer)
     }
-
-    /// Takes a room in: its state and auth chain as outliers, our join as the newest event.
-    async fn import(
-        self: &Arc<Self>,
-        room: &RoomId,
-        version: RoomVersionId,
-        join: SignedPdu,
-        auth_chain: &[Box<RawValue>],
-        state: &[Box<RawValue>],
-    ) -> Result<(), JoinError> {
-        let rules = versions::rules(&version).ok_or(JoinError::UnsupportedVersion)?;
-        let existing = self.snapshot(room).await?;
-        let base = match &existing {
-            Some(snapshot) => Arc::clone(snapshot),
-            None => Arc::new(empty_snapshot(room, &version).ok_or(JoinError::UnsupportedVersion)?),
-        };
-        let mut events = self.verify_all(&base, auth_chain).await;
-        let state = self.verify_all(&base, state).await;
-        let places: Vec<_> = state
-            .iter()
-            .filter_map(|signed| Some((signed.pdu().state_place()?, signed.pdu().event_id.clone())))
-            .collect();
-        events.extend(state);
-        let mut outliers = self.judge_outliers(&base, events).await?;
-        let allowed = |id: &EventId| {
-            !outliers
-                .iter()
-                .any(|event| event.id() == id && event.status == EventStatus::Rejected)
-        };
-        let state: RoomStateMap = places.into_iter().filter(|(_, id)| allowed(id)).collect();
-        let mut seen = std::collections::HashSet::new();
-        outliers.retain(|event| seen.insert(event.id().to_owned()));
-
-        let mut chain = Chain::on(&self.context, &base);
-        chain.append.expected_tip = existing.as_ref().map(|snapshot| snapshot.tip);
-        for event in outliers {
-            chain
-                .built
-                .insert(event.id().to_owned(), Arc::new(event.clone()));
-            let outlier = NewEvent {
-                event,
-                log: None,
-                relation: None,
-                promoted: false,
-            };
-            chain.append.events.push(outlier);
-        }
-        let needs = check::needs(join.pdu(), rules).map_err(|_| JoinError::BadAnswer)?;
-        let found = chain.events(&needs.events).await?;
-        let checked = check::check_auth_events(join.pdu(), rules, |id| found.get(id).cloned());
-        if !matches!(checked, Ok(Ok(()))) {
-            return Err(JoinError::BadAnswer);
-        }
-        chain.begin_from(state, &join).await?;
-        chain.settle_members().await?;
-        match self.commit(chain).await? {
-            Ok(()) => Ok(()),
-            Err(Moved) => Err(SendError::Busy.into()),
-        }
-    }
 }
 
-impl Chain<'_> {
-    /// Puts a state that peers gave in place of what was known, and our join on top of it.
-    async fn begin_from(&mut self, state: RoomStateMap, join: &SignedPdu) -> Result<(), JoinError> {
-        let changes = difference(&self.state, &state);
-        let path = self.path.clone();
-        let before = self.new_group(&path, state, changes);
-        let Some(mut room) = self.room.clone() else {
-            return Err(JoinError::BadAnswer);
-        };
-        // Nothing of an earlier stay is a predecessor of the join: its timeline ends in a gap.
-        room.extremities = join.pdu().prev_events.clone();
-        room.tip += 1;
-        self.room = Some(room);
-        self.move_state(before, None);
-        let offer = Offer {
-            signed: join.clone(),
-            log: LogKind::OwedEvent,
-            state_before: Some(self.state.clone()),
-            missing: join.pdu().prev_events.clone(),
-        };
-        self.add_remote(&offer).await?;
-        // All members are new to the room's projection, not only those that changed.
-        let kind = ruma::events::StateEventType::RoomMember;
-        self.members = Members::default();
-        self.changed_members = self
-            .state
-            .iter()
-            .filter(|((place, _), _)| *place == kind)
-            .map(|((place, key), id)| StateChange(place.clone(), key.clone(), Some(id.clone())))
-            .collect();
-        // The state came with the join, not as changes to a room that was here before.
-        self.append.resolved_state = None;
-        Ok(())
+/// Who vouches for a restricted join.
+pub(super) fn authoriser_of(join: &Pdu, rules: &RoomVersionRules) -> Option<OwnedUserId> {
+    #[derive(Deserialize)]
+    struct Content {
+        join_authorised_via_users_server: OwnedUserId,
     }
+    let content = serde_json::from_str::<Content>(join.content.get()).ok();
+    content
+        .filter(|_| rules.authorization.restricted_join_rule)
+        .map(|content| content.join_authorised_via_users_server)
 }
 
-/// A room before anything is known of it.
-pub(super) fn empty_snapshot(room: &RoomId, version: &RoomVersionId) -> Option<Snapshot> {
-    let row = RoomRow {
-        room_id: room.to_owned(),
-        version: version.clone(),
-        tip: 0,
-        state_revision: 0,
-        state_group: 0,
-        extremities: Vec::new(),
-        depth: 0,
-        order_min: 1,
-        order_max: 0,
+/// The room versions that peers are told we know.
+pub(super) fn versions_for_peers() -> Vec<RoomVersionId> {
+    let supported = versions::supported().iter();
+    supported.map(|version| version.id.clone()).collect()
+}
+
+/// Of two failures the one that says more to the user: what a server answered, rather than that
+/// another could not be reached.
+pub(super) fn more_telling(before: JoinError, now: JoinError) -> JoinError {
+    let is_answer = |error: &JoinError| match error {
+        JoinError::NoServer(Some(error)) => !error.is_unreachable(),
+        JoinError::NoServer(None) => false,
+        _ => true,
     };
-    Snapshot::new(row, RoomStateMap::default(), Vec::new(), Vec::new()).ok()
+    if is_answer(&before) && !is_answer(&now) {
+        before
+    } else {
+        now
+    }
 }
 
 /// An event as it goes over the wire.

@@ -22,6 +22,9 @@ use crate::{
     store::{ForgetRoom, Membership, MembershipRow, StoreError},
 };
 
+/// Servers that are told of a refusal, in turn, until one hears it.
+const SERVERS_MAX: usize = 3;
+
 impl Rooms {
     /// Leaves a room, or refuses an invite or takes back a knock.
     ///
@@ -56,7 +59,10 @@ impl Rooms {
         if !matches!(row.membership, Membership::Invite | Membership::Knock) {
             return Ok(());
         }
-        for server in inviting_servers(row) {
+        // What is to be left names these servers, and may name as many as it likes.
+        let servers = inviting_servers(row).into_iter();
+        let others = servers.filter(|server| *server != self.context.server_name);
+        for server in others.take(SERVERS_MAX) {
             if self.try_leave(room, user, &content, &server).await.is_ok() {
                 break;
             }
@@ -93,7 +99,7 @@ impl Rooms {
         let answer = remote.call(server, request, Bounds::INTERACTIVE).await;
         let answer = answer.map_err(|error| JoinError::NoServer(Some(error)))?;
         let version = answer.room_version.unwrap_or(RoomVersionId::V1);
-        let leave = self.sign_member(room, user, content.clone(), &version, &answer.event)?;
+        let leave = self.sign_member(room, user, content, &version, &answer.event)?;
         let event_id = leave.pdu().event_id.clone();
         let request = create_leave_event::Request::new(room.to_owned(), event_id, to_raw(&leave)?);
         let answer = remote.call(server, request, Bounds::INTERACTIVE).await;

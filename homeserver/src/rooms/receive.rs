@@ -11,7 +11,7 @@ use std::sync::Arc;
 use passeur_protocol::{
     json::JsonError,
     reason::Reason,
-    signed::{RawPdu, SignedPdu},
+    signed::{RawPdu, SignedPdu, WellFormedPdu},
 };
 use ruma::{OwnedEventId, RoomId, ServerName, room_version_rules::RoomVersionRules};
 use serde_json::value::RawValue;
@@ -131,13 +131,11 @@ impl Rooms {
         room: &RoomId,
         pdu: &RawValue,
     ) -> Result<OwnedEventId, ReceiveError> {
-        let snapshot = self
-            .snapshot(room)
-            .await?
-            .ok_or(ReceiveError::UnknownRoom)?;
-        if snapshot.members.local_joined.is_empty() {
-            return Err(ReceiveError::UnknownRoom);
-        }
+        let snapshot = self.snapshot(room).await?;
+        let resident = snapshot.filter(|snapshot| !snapshot.members.local_joined.is_empty());
+        let Some(snapshot) = resident else {
+            return self.receive_outside(origin, room, pdu).await;
+        };
         if !self.may_take_part(&snapshot, origin).await? {
             return Err(ReceiveError::Denied);
         }
@@ -164,6 +162,15 @@ impl Rooms {
         let well_formed = RawPdu::parse(pdu.get().as_bytes())?
             .check_format(rules)
             .map_err(ReceiveError::Dropped)?;
+        self.verify_formed(well_formed, rules).await
+    }
+
+    /// Checks 2 and 3: signatures, hash.
+    pub(super) async fn verify_formed(
+        &self,
+        well_formed: WellFormedPdu,
+        rules: &RoomVersionRules,
+    ) -> Result<SignedPdu, ReceiveError> {
         let required = well_formed
             .required_keys(rules)
             .map_err(ReceiveError::Dropped)?;

@@ -110,7 +110,8 @@ async fn bodies(rooms: &Rooms, room: &OwnedRoomId) -> Vec<String> {
 
 #[tokio::test]
 async fn rooms_of_every_supported_version_survive_a_restart() {
-    for version in [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
+    for version in passeur_protocol::versions::supported() {
+        let version = version.id.clone();
         let World { folder, rooms } = world().await;
         let room = rooms.create(&new_room(version.clone())).await.unwrap();
         assert_eq!(version == RoomVersionId::V12, room.server_name().is_none());
@@ -237,4 +238,48 @@ async fn outsiders_are_refused_and_nothing_is_stored() {
         rooms.snapshot(&room).await.unwrap().unwrap().row,
         before.row
     );
+}
+
+#[tokio::test]
+async fn rooms_of_the_same_creator_at_the_same_time_are_different_rooms() {
+    let World {
+        rooms,
+        folder: _folder,
+    } = world().await;
+    let new = new_room(RoomVersionId::V12);
+    let mut made = std::collections::BTreeSet::new();
+    for n in 0..7 {
+        if n > 4 {
+            // As after a restart within the same millisecond: nothing is remembered.
+            let forgotten = std::sync::atomic::Ordering::Relaxed;
+            rooms.created_ms.store(i64::MIN, forgotten);
+        }
+        made.insert(rooms.create(&new).await.unwrap());
+    }
+    assert_eq!(made.len(), 7);
+    for room in &made {
+        let snapshot = rooms.snapshot(room).await.unwrap().unwrap();
+        assert!(snapshot.members.is_joined(&alice()));
+    }
+}
+
+#[tokio::test]
+async fn a_room_whose_alias_is_taken_is_not_created() {
+    let World {
+        rooms,
+        folder: _folder,
+    } = world().await;
+    let alias: ruma::OwnedRoomAliasId = "#desk:one.example".try_into().unwrap();
+    let new = NewRoom {
+        alias: Some(alias.clone()),
+        ..new_room(RoomVersionId::V12)
+    };
+    let first = rooms.create(&new).await.unwrap();
+    assert!(matches!(
+        rooms.create(&new).await,
+        Err(CreateError::AliasTaken)
+    ));
+    let store = &rooms.context.store;
+    assert_eq!(store.room_of_alias(&alias).await.unwrap(), Some(first));
+    assert_eq!(rooms.memberships(&alice()).await.unwrap().len(), 1);
 }

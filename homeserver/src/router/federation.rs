@@ -11,14 +11,17 @@ use crate::{
     app::App,
     federation::{
         authenticated_media, authorization, backfill, device, directory, discovery as answers,
-        event, expiry, keys, membership, openid, query, space, transactions,
+        event, expiry, keys, membership, openid, query, space, thirdparty, transactions,
     },
     http::route::RouteExt,
 };
 
 /// The table.
 pub(super) fn routes() -> Router<App> {
-    discovery().merge(rooms()).merge(people())
+    discovery()
+        .merge(memberships())
+        .merge(rooms())
+        .merge(people())
 }
 
 /// Transactions, and questions about people and their devices.
@@ -55,7 +58,7 @@ fn people() -> Router<App> {
         .route(expiry::PATH, get(expiry::get_expiry_support))
 }
 
-fn rooms() -> Router<App> {
+fn memberships() -> Router<App> {
     use ruma::api::federation as wire;
     Router::new()
         .endpoint::<wire::membership::prepare_join_event::v1::Request, _, _>(
@@ -70,9 +73,29 @@ fn rooms() -> Router<App> {
         .endpoint::<wire::membership::create_leave_event::v2::Request, _, _>(
             membership::create_leave_event::create_leave_event,
         )
+        .endpoint::<wire::membership::prepare_knock_event::v1::Request, _, _>(
+            membership::prepare_knock_event::prepare_knock_event,
+        )
+        .endpoint::<wire::membership::create_knock_event::v1::Request, _, _>(
+            membership::create_knock_event::create_knock_event,
+        )
+        .endpoint::<wire::membership::create_invite::v1::Request, _, _>(
+            membership::create_invite::create_invite_v1,
+        )
         .endpoint::<wire::membership::create_invite::v2::Request, _, _>(
             membership::create_invite::create_invite,
         )
+        .endpoint::<wire::thirdparty::exchange_invite::v1::Request, _, _>(
+            thirdparty::exchange_invite::exchange_invite,
+        )
+        .endpoint::<wire::thirdparty::bind_callback::v1::Request, _, _>(
+            thirdparty::bind_callback::bind_callback,
+        )
+}
+
+fn rooms() -> Router<App> {
+    use ruma::api::federation as wire;
+    Router::new()
         .endpoint::<wire::event::get_event::v1::Request, _, _>(event::get_event::get_event)
         .endpoint::<wire::event::get_event_by_timestamp::v1::Request, _, _>(
             event::get_event_by_timestamp::get_event_by_timestamp,

@@ -5,7 +5,7 @@ use ruma::api::client as wire;
 
 use crate::{
     app::App,
-    client::{alias, directory, membership, message, redact, room, state},
+    client::{alias, directory, knock, membership, message, redact, room, state},
     http::route::RouteExt,
 };
 
@@ -18,6 +18,9 @@ fn rooms() -> Router<App> {
     Router::new()
         .endpoint::<wire::room::create_room::v3::Request, _, _>(
             room::create_room::create_room_route,
+        )
+        .endpoint::<wire::room::upgrade_room::v3::Request, _, _>(
+            room::upgrade_room::upgrade_room_route,
         )
         .endpoint::<wire::room::aliases::v3::Request, _, _>(room::aliases::aliases_route)
         .endpoint::<wire::alias::create_alias::v3::Request, _, _>(
@@ -60,6 +63,12 @@ fn rooms() -> Router<App> {
 }
 
 fn memberships() -> Router<App> {
+    Router::new()
+        .endpoint::<wire::knock::knock_room::v3::Request, _, _>(knock::knock_room::knock_room_route)
+        .merge(joins())
+}
+
+fn joins() -> Router<App> {
     use membership::*;
     use wire::membership as wire;
     Router::new()

@@ -1,7 +1,11 @@
 //! Local aliases.
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, EntityTrait, QueryFilter,
+    sea_query::{Expr, OnConflict},
+};
 
 use super::{Change, Store, StoreError, Tx, entity::aliases};
 
@@ -20,17 +24,30 @@ impl Change for NewAlias {
     type Output = bool;
 
     async fn apply(&self, tx: &mut Tx) -> Result<bool, StoreError> {
-        let row = aliases::ActiveModel {
-            alias: Set(self.alias.as_str().to_owned()),
-            room_id: Set(self.room_id.as_str().to_owned()),
-            creator: Set(self.creator.as_str().to_owned()),
-        };
-        let inserted = aliases::Entity::insert(row)
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .exec_without_returning(tx.connection())
-            .await?;
-        Ok(inserted == 1)
+        insert(tx, self).await
     }
+}
+
+/// Writes an alias, as part of a larger change; answers whether it was free.
+pub(super) async fn insert(tx: &Tx, new: &NewAlias) -> Result<bool, StoreError> {
+    let row = aliases::ActiveModel {
+        alias: Set(new.alias.as_str().to_owned()),
+        room_id: Set(new.room_id.as_str().to_owned()),
+        creator: Set(new.creator.as_str().to_owned()),
+    };
+    let inserted = aliases::Entity::insert(row)
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(tx.connection())
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// Whether an alias belongs to a room, inside of a change.
+pub(super) async fn is_taken(tx: &Tx, new: &NewAlias) -> Result<bool, StoreError> {
+    let found = aliases::Entity::find_by_id(new.alias.as_str().to_owned())
+        .one(tx.connection())
+        .await?;
+    Ok(found.is_some())
 }
 
 /// Removes an alias.
@@ -45,6 +62,28 @@ impl Change for DeleteAlias {
             .exec(tx.connection())
             .await?;
         Ok(())
+    }
+}
+
+/// Lets all local aliases of a room lead to another one; the answer says how many there were.
+#[derive(Clone, Debug)]
+pub struct MoveAliases {
+    /// The room that they led to.
+    pub from: OwnedRoomId,
+    /// The room that they lead to then.
+    pub to: OwnedRoomId,
+}
+
+impl Change for MoveAliases {
+    type Output = u64;
+
+    async fn apply(&self, tx: &mut Tx) -> Result<u64, StoreError> {
+        let moved = aliases::Entity::update_many()
+            .col_expr(aliases::Column::RoomId, Expr::value(self.to.as_str()))
+            .filter(aliases::Column::RoomId.eq(self.from.as_str()))
+            .exec(tx.connection())
+            .await?;
+        Ok(moved.rows_affected)
     }
 }
 

@@ -15,7 +15,7 @@ use sea_orm::{
 };
 
 use super::{
-    Change, LogKind, Membership, RoomRow, Scope, StateGroup, StoreError, Tx,
+    Change, LogKind, Membership, NewAlias, RoomRow, Scope, StateGroup, StoreError, Tx, aliases,
     entity::{
         event_bodies, event_relations, events, missing_events, room_members, rooms, state_groups,
         transaction_ids,
@@ -100,6 +100,8 @@ pub struct RoomAppend {
     pub missing: Vec<OwnedEventId>,
     /// Events that are no longer missing.
     pub found: Vec<OwnedEventId>,
+    /// An alias that a new room must get: if it is taken, nothing is written.
+    pub alias: Option<NewAlias>,
     /// When the room's expiry policy changed, if it does by this: deadlines must follow. In ms
     /// since the epoch.
     pub policy_changed_ms: Option<i64>,
@@ -113,7 +115,7 @@ impl std::fmt::Debug for RoomAppend {
     }
 }
 
-/// The room has moved since the append was made: build it again.
+/// The room has moved since the append was made, or its new alias is taken: build it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved;
 
@@ -132,10 +134,18 @@ impl Change for RoomAppend {
         if events.any(|new| held.contains(new.event.id().as_str())) {
             return Ok(Err(Moved));
         }
+        if let Some(alias) = &self.alias
+            && aliases::is_taken(tx, alias).await?
+        {
+            return Ok(Err(Moved));
+        }
         if let Some(room) = &self.room
             && !move_tip(tx, room, self.expected_tip).await?
         {
             return Ok(Err(Moved));
+        }
+        if let Some(alias) = &self.alias {
+            aliases::insert(tx, alias).await?;
         }
         for group in &self.groups {
             let row: state_groups::ActiveModel = group.row(room_id)?;

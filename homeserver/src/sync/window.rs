@@ -129,7 +129,13 @@ impl Sync {
             ignored: self.context.store.ignored_users(&request.user_id).await?,
             receipts: HashMap::new(),
         };
-        let sections = sections_of(&window, &memberships, &rooms);
+        let mut sections = sections_of(&window, &memberships, &rooms);
+        if !sections.invite.is_empty()
+            && self.context.rooms.blocks_invites(&request.user_id).await?
+        {
+            // A first answer tells them once the user blocks them no longer.
+            sections.invite.clear();
+        }
         self.stop_following(feed, &window, &rooms);
         if window.is_full() {
             window.receipts = self.prepare(&window, &sections).await?;

@@ -5,14 +5,14 @@
 use axum::extract::State;
 use ruma::api::client::membership::ban_user::v3;
 
-use super::content;
+use super::Moderation;
 use crate::{
     app::App,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         requester::Requester,
     },
-    rooms::MembershipChange,
+    store::Membership,
 };
 
 /// Bans somebody from a room.
@@ -21,13 +21,13 @@ pub(crate) async fn ban_user_route(
     requester: Requester,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
-    let content = content("ban", request.reason.as_deref());
-    let change = MembershipChange {
+    let moderation = Moderation {
+        requester,
         room_id: request.room_id,
-        sender: requester.user_id,
-        user: request.user_id,
-        content,
+        user_id: request.user_id,
+        membership: Membership::Ban,
+        reason: request.reason,
     };
-    app.rooms.set_membership(change).await?;
+    moderation.carry_out(&app, &[]).await?;
     Ok(RumaResponse(v3::Response::new()))
 }

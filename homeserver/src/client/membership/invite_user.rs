@@ -22,9 +22,7 @@ pub(crate) async fn invite_user_route(
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     let InvitationRecipient::UserId(recipient) = request.recipient else {
-        return Err(ApiError::invalid_param(
-            "Only a user id can be invited here",
-        ));
+        return Err(ApiError::no_identity_server());
     };
     let profile = app.rooms.profile_of(&recipient.user_id).await?;
     let mut content = profile.member("invite", false);

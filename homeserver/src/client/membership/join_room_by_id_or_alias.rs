@@ -4,14 +4,13 @@
 
 use crate::{
     app::App,
+    client::membership::find_room,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
-        error::ApiError,
         requester::Active,
     },
 };
 use axum::extract::State;
-use ruma::OwnedRoomId;
 use ruma::api::client::membership::join_room_by_id_or_alias::v3;
 
 /// Joins a room by id or alias, through the servers named if need be.
@@ -20,15 +19,7 @@ pub(crate) async fn join_room_by_id_or_alias_route(
     Active(requester): Active,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
-    let (room, servers) = match OwnedRoomId::try_from(request.room_id_or_alias) {
-        Ok(room) => (room, request.via),
-        Err(alias) => {
-            let found = app.rooms.resolve_alias(&alias).await?;
-            let (room, servers) =
-                found.ok_or_else(|| ApiError::not_found("There is no such alias"))?;
-            (room, request.via.into_iter().chain(servers).collect())
-        }
-    };
+    let (room, servers) = find_room(&app, request.room_id_or_alias, request.via).await?;
     app.rooms
         .join(
             &room,

@@ -5,29 +5,34 @@
 use axum::extract::State;
 use ruma::api::client::membership::kick_user::v3;
 
-use super::content;
+use super::Moderation;
 use crate::{
     app::App,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         requester::Requester,
     },
-    rooms::MembershipChange,
+    store::Membership,
 };
 
-/// Puts somebody out of a room.
+/// Puts somebody out of a room, takes back an invite, or turns a knock down.
 pub(crate) async fn kick_user_route(
     State(app): State<App>,
     requester: Requester,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
-    let content = content("leave", request.reason.as_deref());
-    let change = MembershipChange {
+    let moderation = Moderation {
+        requester,
         room_id: request.room_id,
-        sender: requester.user_id,
-        user: request.user_id,
-        content,
+        user_id: request.user_id,
+        membership: Membership::Leave,
+        reason: request.reason,
     };
-    app.rooms.set_membership(change).await?;
+    moderation
+        .carry_out(
+            &app,
+            &[Membership::Join, Membership::Invite, Membership::Knock],
+        )
+        .await?;
     Ok(RumaResponse(v3::Response::new()))
 }

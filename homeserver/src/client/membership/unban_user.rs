@@ -5,15 +5,13 @@
 use axum::extract::State;
 use ruma::api::client::membership::unban_user::v3;
 
-use super::content;
+use super::Moderation;
 use crate::{
     app::App,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
-        error::ApiError,
         requester::Requester,
     },
-    rooms::MembershipChange,
     store::Membership,
 };
 
@@ -23,20 +21,13 @@ pub(crate) async fn unban_user_route(
     requester: Requester,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
-    let snapshot = app.rooms.snapshot(&request.room_id).await?;
-    let banned = snapshot
-        .is_some_and(|snapshot| snapshot.members.membership(&request.user_id) == Membership::Ban);
-    if !banned {
-        return Err(ApiError::forbidden(
-            "The user is not banned from a room that you are in",
-        ));
-    }
-    let change = MembershipChange {
+    let moderation = Moderation {
+        requester,
         room_id: request.room_id,
-        sender: requester.user_id,
-        user: request.user_id,
-        content: content("leave", request.reason.as_deref()),
+        user_id: request.user_id,
+        membership: Membership::Leave,
+        reason: request.reason,
     };
-    app.rooms.set_membership(change).await?;
+    moderation.carry_out(&app, &[Membership::Ban]).await?;
     Ok(RumaResponse(v3::Response::new()))
 }

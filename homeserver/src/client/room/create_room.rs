@@ -2,9 +2,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
+use futures_util::{StreamExt, stream};
 use ruma::{
     OwnedRoomAliasId, RoomVersionId,
     api::client::room::{
@@ -18,20 +19,26 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     app::App,
+    client::state::send_state_event::check_content,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         error::ApiError,
         requester::{Active, Requester},
     },
-    rooms::{InitialState, MembershipChange, NewRoom, Preset},
+    rooms::{CreateError, InitialState, JoinError, MembershipChange, NewRoom, Preset, Profile},
 };
 
 /// State events that a client may put into a new room.
 const INITIAL_STATE_MAX: usize = 200;
 /// People that a client may invite at once.
 const INVITES_MAX: usize = 500;
+/// Other servers that are asked at once.
+const INVITES_AT_ONCE_MAX: usize = 8;
 
-/// Creates a room, makes its alias and invites people.
+/// Creates a room with its alias, and invites people.
+///
+/// What can be known to fail is refused before anything exists. If another server then refuses an
+/// invite, that is the answer, and the room stays: the client finds it in its sync.
 pub(crate) async fn create_room_route(
     State(app): State<App>,
     Active(requester): Active,
@@ -42,34 +49,34 @@ pub(crate) async fn create_room_route(
             "Too much state, or too many invites",
         ));
     }
-    let alias = alias(&app, request.room_alias_name.as_deref()).await?;
-    let new = new_room(&app, &requester, &request, alias.clone()).await?;
+    if !request.invite_3pid.is_empty() {
+        return Err(ApiError::no_identity_server());
+    }
+    let new = new_room(&app, &requester, &request).await?;
     let room_id = app.rooms.create(&new).await?;
     if request.visibility == Visibility::Public {
         app.rooms.publish(room_id.clone(), true).await?;
     }
-    if let Some(alias) = alias {
-        app.rooms
-            .make_alias(alias, room_id.clone(), requester.user_id.clone())
-            .await?;
-    }
-    for user in new.invite_remote {
-        let content = app
-            .rooms
-            .profile_of(&user)
-            .await?
-            .member("invite", request.is_direct);
-        let change = MembershipChange {
-            room_id: room_id.clone(),
-            sender: requester.user_id.clone(),
-            user,
-            content,
-        };
-        // The room exists: that one person could not be asked must not hide it.
-        if let Err(error) = app.rooms.invite(change).await {
-            tracing::info!(%error, "an invite of a new room could not be sent");
+    let invites = stream::iter(new.invite_remote).map(|user| {
+        let (app, room_id, sender) = (&app, room_id.clone(), requester.user_id.clone());
+        async move {
+            let change = MembershipChange {
+                room_id,
+                sender,
+                content: Profile::default().member("invite", request.is_direct),
+                user,
+            };
+            app.rooms.invite(change).await
         }
-    }
+    });
+    // All are asked, whatever one of them answers.
+    let outcomes: Vec<_> = invites
+        .buffer_unordered(INVITES_AT_ONCE_MAX)
+        .collect()
+        .await;
+    outcomes
+        .into_iter()
+        .collect::<Result<Vec<_>, JoinError>>()?;
     Ok(RumaResponse(v3::Response::new(room_id)))
 }
 
@@ -77,15 +84,19 @@ async fn new_room(
     app: &App,
     requester: &Requester,
     request: &v3::Request,
-    alias: Option<OwnedRoomAliasId>,
 ) -> Result<NewRoom, ApiError> {
+    let alias = alias(app, request.room_alias_name.as_deref()).await?;
     let mut invite = Vec::new();
     let mut invite_remote = Vec::new();
-    for user in &request.invite {
+    let invited: BTreeSet<_> = request.invite.iter().collect();
+    for user in invited {
         if *user == requester.user_id {
             continue;
         }
         if app.rooms.is_local(user) {
+            if app.rooms.blocks_invites(user).await? {
+                return Err(JoinError::InviteBlocked.into());
+            }
             invite.push((user.clone(), app.rooms.profile_of(user).await?));
         } else {
             invite_remote.push(user.clone());
@@ -115,10 +126,15 @@ async fn new_room(
 /// The alias that a client asks for, if it is free.
 async fn alias(app: &App, name: Option<&str>) -> Result<Option<OwnedRoomAliasId>, ApiError> {
     let Some(name) = name else { return Ok(None) };
-    let alias = OwnedRoomAliasId::try_from(format!("#{name}:{}", app.config.server_name))
-        .map_err(|_| ApiError::invalid_param("The alias is not valid"))?;
+    let invalid = || ApiError::invalid_param("The alias is not valid");
+    let has_stranger = |c: char| c == ':' || c == '\0' || c.is_whitespace();
+    if name.is_empty() || name.contains(has_stranger) {
+        return Err(invalid());
+    }
+    let alias = format!("#{name}:{}", app.config.server_name);
+    let alias = OwnedRoomAliasId::try_from(alias).map_err(|_| invalid())?;
     match app.store.room_of_alias(&alias).await? {
-        Some(_) => Err(ApiError::room_in_use()),
+        Some(_) => Err(CreateError::AliasTaken.into()),
         None => Ok(Some(alias)),
     }
 }
@@ -155,6 +171,7 @@ fn initial_state(request: &v3::Request) -> Result<Vec<InitialState>, ApiError> {
             content,
         } = serde_json::from_str(raw.json().get())
             .map_err(|_| ApiError::bad_json("An event of initial_state is malformed"))?;
+        check_content(&kind, &content)?;
         Ok(InitialState {
             kind,
             state_key,

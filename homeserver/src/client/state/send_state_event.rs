@@ -4,7 +4,12 @@
 
 use axum::extract::State;
 use passeur_protocol::expiry::Policy;
-use ruma::{api::client::state::send_state_event::v3, events::StateEventType};
+use ruma::{
+    OwnedRoomAliasId, OwnedUserId, RoomId, api::client::state::send_state_event::v3,
+    events::StateEventType,
+};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     app::App,
@@ -15,11 +20,13 @@ use crate::{
         error::ApiError,
         requester::{Active, Requester},
     },
-    rooms::Draft,
+    rooms::{Draft, MembershipChange},
 };
 
 /// The room's expiry policy: a wrong one would promise what nobody keeps.
 const EXPIRY: &str = "org.passeur.room.expiry";
+/// Aliases that one event may add: each may be asked for at another server.
+const ALIASES_MAX: usize = 20;
 
 /// Sets a place of the room's state.
 pub(crate) async fn send_state_event_route(
@@ -45,15 +52,30 @@ pub(crate) async fn send_without_state_key_route(
 
 async fn set(app: App, requester: Requester, request: v3::Request) -> ApiResult<v3::Response> {
     let content = request.body.into_json();
-    if request.event_type == StateEventType::from(EXPIRY) {
-        Policy::validate(&content).map_err(|error| ApiError::bad_json(error.to_string()))?;
+    let kind = request.event_type.to_string();
+    check_content(&kind, &content)?;
+    if request.event_type == StateEventType::RoomCanonicalAlias && request.state_key.is_empty() {
+        check_aliases(&app, &request.room_id, &content).await?;
+    }
+    if request.event_type == StateEventType::RoomMember {
+        let change = MembershipChange {
+            room_id: request.room_id.clone(),
+            sender: requester.user_id.clone(),
+            user: parse(request.state_key.as_str())?,
+            content: parse_content(&content)?,
+        };
+        // An invite of somebody elsewhere needs the signature of their server.
+        if change.content["membership"] == "invite" {
+            let event_id = app.rooms.invite(change).await?;
+            return Ok(RumaResponse(v3::Response::new(event_id)));
+        }
     }
     let event_id = app
         .rooms
         .send(Draft {
             room_id: request.room_id,
             sender: requester.user_id,
-            kind: request.event_type.to_string().into(),
+            kind: kind.into(),
             state_key: Some(request.state_key),
             content,
             redacts: None,
@@ -62,4 +84,74 @@ async fn set(app: App, requester: Requester, request: v3::Request) -> ApiResult<
         })
         .await?;
     Ok(RumaResponse(v3::Response::new(event_id)))
+}
+
+/// Refuses content that would promise what nobody keeps.
+///
+/// # Errors
+/// `M_BAD_JSON` for a policy that is none.
+pub(crate) fn check_content(kind: &str, content: &RawValue) -> Result<(), ApiError> {
+    if kind == EXPIRY {
+        Policy::validate(content).map_err(|error| ApiError::bad_json(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The aliases that a canonical alias event gives to a room.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Aliases {
+    alias: Option<String>,
+    alt_aliases: Vec<String>,
+}
+
+impl Aliases {
+    fn all(&self) -> impl Iterator<Item = &String> {
+        let first = self.alias.iter().filter(|alias| !alias.is_empty());
+        first.chain(&self.alt_aliases)
+    }
+}
+
+/// Aliases that are new to the event must lead to the room; those that it had may have gone.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#mroomcanonical_alias>
+async fn check_aliases(app: &App, room: &RoomId, content: &RawValue) -> Result<(), ApiError> {
+    let new: Aliases = serde_json::from_str(content.get())
+        .map_err(|_| ApiError::bad_json("An alias is a string"))?;
+    let old = match app.rooms.snapshot(room).await? {
+        Some(snapshot) => {
+            let kind = StateEventType::RoomCanonicalAlias;
+            app.rooms.state_event(&snapshot, &kind, "").await?
+        }
+        None => None,
+    };
+    let old: Aliases = old
+        .and_then(|event| serde_json::from_str(event.pdu.content.get()).ok())
+        .unwrap_or_default();
+    let added: Vec<&String> = new
+        .all()
+        .filter(|alias| !old.all().any(|had| had == *alias))
+        .collect();
+    if added.len() > ALIASES_MAX {
+        return Err(ApiError::invalid_param("Too many aliases at once"));
+    }
+    for alias in added {
+        let alias = OwnedRoomAliasId::try_from(alias.as_str())
+            .map_err(|_| ApiError::invalid_param("An alias is malformed"))?;
+        let found = app.rooms.resolve_alias(&alias).await?;
+        if found.is_none_or(|(found, _)| found != room) {
+            return Err(ApiError::bad_alias());
+        }
+    }
+    Ok(())
+}
+
+/// The user that a member event is about.
+fn parse(user: &str) -> Result<OwnedUserId, ApiError> {
+    OwnedUserId::try_from(user)
+        .map_err(|_| ApiError::bad_json("The state key of a membership is a user"))
+}
+
+fn parse_content(content: &RawValue) -> Result<Value, ApiError> {
+    serde_json::from_str(content.get()).map_err(|_| ApiError::bad_json("An object is expected"))
 }

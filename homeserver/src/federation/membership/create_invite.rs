@@ -1,10 +1,12 @@
-//! `PUT /_matrix/federation/v2/invite/{roomId}/{eventId}`
+//! `PUT /_matrix/federation/v2/invite/{roomId}/{eventId}`, and `v1` of it.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv2inviteroomideventid>
 
 use axum::extract::State;
-use ruma::api::federation::membership::{RawStrippedState, create_invite::v2};
-use serde_json::value::RawValue;
+use ruma::{
+    RoomVersionId,
+    api::federation::membership::create_invite::{v1, v2},
+};
 
 use crate::{
     app::App,
@@ -13,6 +15,7 @@ use crate::{
         error::ApiError,
         origin::Signed,
     },
+    rooms::{HostError, IncomingInvite, into_json},
 };
 
 /// Takes an invite of one of ours, and answers with it signed by us as well.
@@ -20,30 +23,25 @@ pub(crate) async fn create_invite(
     State(app): State<App>,
     Signed { origin, request }: Signed<v2::Request>,
 ) -> ApiResult<v2::Response> {
-    let stripped: Vec<Box<RawValue>> = request
-        .invite_room_state
-        .into_iter()
-        .filter_map(into_json)
-        .collect();
-    let signed = app
-        .rooms
-        .accept_invite(&origin, &request.room_version, &request.event)
-        .await?;
-    if signed.pdu().room_id != request.room_id || signed.pdu().event_id != request.event_id {
-        return Err(ApiError::invalid_param(
-            "The invite is not the one that the path names",
-        ));
-    }
-    app.rooms.keep_invite(&signed, &stripped).await?;
+    let invite = IncomingInvite {
+        room_id: request.room_id,
+        event_id: request.event_id,
+        version: request.room_version,
+        event: request.event,
+        stripped: request
+            .invite_room_state
+            .into_iter()
+            .filter_map(into_json)
+            .collect(),
+    };
+    let signed = app.rooms.accept_invite(&origin, &invite).await?;
+    app.rooms.keep_invite(&signed, &invite.stripped).await?;
     let event = serde_json::from_slice(signed.json()).map_err(|_| ApiError::internal())?;
     Ok(RumaResponse(v2::Response::new(event)))
 }
 
-#[expect(deprecated, reason = "older servers still send stripped events")]
-fn into_json(state: RawStrippedState) -> Option<Box<RawValue>> {
-    match state {
-        RawStrippedState::Stripped(event) => Some(event.into_json()),
-        RawStrippedState::Pdu(pdu) => Some(pdu),
-        _ => None,
-    }
+/// The same before invites named the room's version: those are of rooms of version 1 or 2, which
+/// this server does not know.
+pub(crate) async fn create_invite_v1(_: Signed<v1::Request>) -> ApiResult<v1::Response> {
+    Err(HostError::Incompatible(RoomVersionId::V1).into())
 }

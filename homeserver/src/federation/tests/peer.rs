@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod edus;
+mod invites;
 mod questions;
 mod transactions;
 

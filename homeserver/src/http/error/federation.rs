@@ -6,7 +6,7 @@ use http::StatusCode;
 use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData};
 
 use super::ApiError;
-use crate::rooms::{HostError, ReceiveError, ServeError};
+use crate::rooms::{HostError, JoinError, ReceiveError, ServeError};
 
 impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
@@ -28,6 +28,13 @@ impl From<HostError> for ApiError {
                 ErrorKind::IncompatibleRoomVersion(IncompatibleRoomVersionErrorData::new(version)),
                 "Your server does not support the version of this room",
             ),
+            HostError::InviteBlocked => JoinError::InviteBlocked.into(),
+            HostError::UnableToAuthorise => JoinError::UnableToAuthorise.into(),
+            HostError::UnableToGrant => JoinError::UnableToGrant.into(),
+            // These endpoints take one event, which then is a parameter that does not hold.
+            HostError::Receive(ReceiveError::Dropped(reason)) => {
+                Self::invalid_param(reason.check())
+            }
             HostError::Forbidden => Self::forbidden("The room does not allow it"),
             HostError::Receive(error) => error.into(),
         }

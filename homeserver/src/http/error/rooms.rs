@@ -8,7 +8,7 @@ use ruma::api::error::ErrorKind;
 use super::ApiError;
 use crate::{
     outbound::RemoteError,
-    rooms::{CreateError, DirectoryError, HierarchyError, JoinError, SendError},
+    rooms::{CreateError, DirectoryError, HierarchyError, JoinError, SendError, UpgradeError},
 };
 
 impl From<SendError> for ApiError {
@@ -29,13 +29,23 @@ impl From<SendError> for ApiError {
     }
 }
 
+impl From<UpgradeError> for ApiError {
+    fn from(error: UpgradeError) -> Self {
+        match error {
+            UpgradeError::UnsupportedVersion => Self::unsupported_version(),
+            UpgradeError::Send(error) => error.into(),
+        }
+    }
+}
+
 impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> Self {
         match error {
-            CreateError::UnsupportedVersion => Self::new(
+            CreateError::UnsupportedVersion => Self::unsupported_version(),
+            CreateError::AliasTaken => Self::new(
                 StatusCode::BAD_REQUEST,
-                ErrorKind::UnsupportedRoomVersion,
-                "This server does not support that room version",
+                ErrorKind::RoomInUse,
+                "The alias is taken",
             ),
             CreateError::Send(SendError::Forbidden(reason)) => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidRoomState, reason)
@@ -66,37 +76,89 @@ impl From<DirectoryError> for ApiError {
     }
 }
 
-impl From<JoinError> for ApiError {
-    fn from(error: JoinError) -> Self {
-        match error {
-            JoinError::NoServer(Some(RemoteError::Status { status, .. }))
-                if status == StatusCode::FORBIDDEN =>
-            {
-                Self::forbidden("The room's server does not allow it")
+impl ApiError {
+    /// 400 `M_BAD_ALIAS`: an alias does not lead to the room.
+    pub fn bad_alias() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            ErrorKind::BadAlias,
+            "An alias does not lead to this room",
+        )
+    }
+
+    /// 403 `M_SERVER_NOT_TRUSTED`: what needs an identity server, of which this server has none.
+    pub fn no_identity_server() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            ErrorKind::ServerNotTrusted,
+            "This server works with no identity server",
+        )
+    }
+
+    fn unsupported_version() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            ErrorKind::UnsupportedRoomVersion,
+            "The version of the room is not supported",
+        )
+    }
+
+    /// What other servers said to a membership, or that they said nothing.
+    fn from_remote(error: Option<&RemoteError>) -> Self {
+        let errcode = error.and_then(RemoteError::errcode);
+        match errcode {
+            Some("M_INVITE_BLOCKED") => return JoinError::InviteBlocked.into(),
+            Some("M_INCOMPATIBLE_ROOM_VERSION" | "M_UNSUPPORTED_ROOM_VERSION") => {
+                return Self::unsupported_version();
             }
-            JoinError::NoServer(Some(RemoteError::Status { status, .. }))
-                if status == StatusCode::NOT_FOUND =>
-            {
+            Some("M_UNABLE_TO_AUTHORISE_JOIN") => return JoinError::UnableToAuthorise.into(),
+            Some("M_UNABLE_TO_GRANT_JOIN") => return JoinError::UnableToGrant.into(),
+            _ => {}
+        }
+        match error {
+            Some(RemoteError::Status { status, .. }) if *status == StatusCode::FORBIDDEN => {
+                Self::forbidden("The other server does not allow it")
+            }
+            Some(RemoteError::Status { status, .. }) if *status == StatusCode::NOT_FOUND => {
                 Self::not_found("The room's server does not know the room")
             }
-            JoinError::NoServer(Some(RemoteError::NotAllowed)) => {
-                Self::forbidden("This server does not federate with the room's servers")
+            Some(RemoteError::NotAllowed) => {
+                Self::forbidden("This server does not federate with the other one")
             }
-            JoinError::NoServer(None) => Self::not_found("No server is known that is in this room"),
-            JoinError::NoServer(Some(_)) => Self::new(
+            None => Self::not_found("No server is known that is in this room"),
+            Some(_) => Self::new(
                 StatusCode::BAD_GATEWAY,
                 ErrorKind::Unknown,
-                "No server of the room could be reached",
+                "The other server could not be reached",
             ),
-            JoinError::UnsupportedVersion => Self::new(
-                StatusCode::BAD_REQUEST,
-                ErrorKind::UnsupportedRoomVersion,
-                "This server does not support the version of that room",
-            ),
+        }
+    }
+}
+
+impl From<JoinError> for ApiError {
+    fn from(error: JoinError) -> Self {
+        let refuse =
+            |kind: ErrorKind, message: &str| Self::new(StatusCode::BAD_REQUEST, kind, message);
+        match error {
+            JoinError::NoServer(error) => Self::from_remote(error.as_ref()),
+            JoinError::UnsupportedVersion => Self::unsupported_version(),
             JoinError::BadAnswer => Self::new(
                 StatusCode::BAD_GATEWAY,
                 ErrorKind::Unknown,
                 "The room's server gave an answer that does not hold",
+            ),
+            JoinError::InviteBlocked => Self::new(
+                StatusCode::FORBIDDEN,
+                ErrorKind::InviteBlocked,
+                "This person does not want to be invited",
+            ),
+            JoinError::UnableToAuthorise => refuse(
+                ErrorKind::UnableToAuthorizeJoin,
+                "It cannot be seen from here whether this user may join",
+            ),
+            JoinError::UnableToGrant => refuse(
+                ErrorKind::UnableToGrantJoin,
+                "Nobody here may let this user in",
             ),
             JoinError::Send(error) => error.into(),
         }

@@ -1,0 +1,3 @@
+//! Asking to be invited.
+
+pub(crate) mod knock_room;

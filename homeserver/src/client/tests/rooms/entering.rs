@@ -1,0 +1,160 @@
+//! Knocking, and joining restricted rooms, where this server decides alone.
+
+use super::*;
+
+/// Join rules by which the members of a room may join.
+fn restricted(rule: &str, room: &str) -> Value {
+    json!({"join_rule": rule, "allow": [{"type": "m.room_membership", "room_id": room}]})
+}
+
+#[tokio::test]
+async fn a_knock_is_seen_and_accepted_turned_down_or_taken_back() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let bob = server.register("bob").await;
+    for version in ["7", "12"] {
+        let rules = json!({"type": "m.room.join_rules", "content": {"join_rule": "knock"}});
+        let body = json!({"room_version": version, "name": "Desk", "initial_state": [rules]});
+        let room = server.made_room(&alice, body).await;
+        let knock = async |why: &str| {
+            let path = format!("/knock/{room}");
+            server.post(&bob, &path, json!({"reason": why})).await
+        };
+        assert_eq!(expect_ok(knock("hello").await)["room_id"], room.as_str());
+        let told = server.first_sync(&bob).await;
+        let shown = &told["rooms"]["knock"][&room]["knock_state"]["events"];
+        let shown = shown.as_array().unwrap();
+        assert!(
+            shown.iter().any(|event| event["content"]["name"] == "Desk"),
+            "{told}"
+        );
+        assert!(
+            shown
+                .iter()
+                .any(|event| event["content"]["membership"] == "knock")
+        );
+        let member = format!("m.room.member/{}", bob.id);
+        let content = expect_ok(server.place_of(&alice, &room, &member).await);
+        assert_eq!(
+            (&content["membership"], &content["reason"]),
+            (&json!("knock"), &json!("hello"))
+        );
+        // Nobody may join who has only knocked.
+        expect(&server.enter(&bob, &room).await, 403, "M_FORBIDDEN");
+        // Turned down.
+        let whom = json!({"user_id": bob.id});
+        expect_ok(
+            server
+                .post(&alice, &format!("/rooms/{room}/kick"), whom)
+                .await,
+        );
+        // Taken back.
+        expect_ok(knock("again").await);
+        expect_ok(
+            server
+                .post(&bob, &format!("/rooms/{room}/leave"), json!({}))
+                .await,
+        );
+        // Accepted.
+        expect_ok(knock("please").await);
+        expect_ok(server.ask_in(&alice, &room, &bob).await);
+        expect(&knock("too late").await, 403, "M_FORBIDDEN");
+        expect_ok(server.enter(&bob, &room).await);
+        expect(&knock("inside").await, 403, "M_FORBIDDEN");
+    }
+}
+
+#[tokio::test]
+async fn a_knock_is_refused_where_knocking_is_not_allowed() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let bob = server.register("bob").await;
+    let rules = json!({"type": "m.room.join_rules", "content": {"join_rule": "knock"}});
+    let old = json!({"room_version": "6", "initial_state": [rules]});
+    for body in [json!({}), old, json!({"preset": "public_chat"})] {
+        let room = server.made_room(&alice, body).await;
+        let answer = server
+            .post(&bob, &format!("/knock/{room}"), json!({}))
+            .await;
+        expect(&answer, 403, "M_FORBIDDEN");
+    }
+    for unknown in ["!nowhere:example.org", "%23nowhere:example.org"] {
+        let answer = server
+            .post(&bob, &format!("/knock/{unknown}"), json!({}))
+            .await;
+        expect(&answer, 404, "M_NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn members_of_the_named_room_join_a_restricted_one() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let bob = server.register("bob").await;
+    for (version, rule) in [
+        ("8", "restricted"),
+        ("9", "restricted"),
+        ("10", "knock_restricted"),
+        ("12", "restricted"),
+    ] {
+        let parent = server
+            .made_room(&alice, json!({"preset": "public_chat"}))
+            .await;
+        let rules = json!({"type": "m.room.join_rules", "content": restricted(rule, &parent)});
+        let body = json!({"room_version": version, "initial_state": [rules]});
+        let room = server.made_room(&alice, body).await;
+        expect(&server.enter(&bob, &room).await, 403, "M_FORBIDDEN");
+        expect_ok(server.enter(&bob, &parent).await);
+        expect_ok(server.enter(&bob, &room).await);
+        let member = format!("m.room.member/{}", bob.id);
+        let content = expect_ok(server.place_of(&alice, &room, &member).await);
+        assert_eq!(
+            content["join_authorised_via_users_server"],
+            alice.id.as_str()
+        );
+        // Whoever is in the room stays when they leave the other; once out, they stay out.
+        let leave = async |room: &str| {
+            expect_ok(
+                server
+                    .post(&bob, &format!("/rooms/{room}/leave"), json!({}))
+                    .await,
+            )
+        };
+        leave(&parent).await;
+        leave(&room).await;
+        expect(&server.enter(&bob, &room).await, 403, "M_FORBIDDEN");
+        // An invite is enough.
+        expect_ok(server.ask_in(&alice, &room, &bob).await);
+        expect_ok(server.enter(&bob, &room).await);
+    }
+}
+
+#[tokio::test]
+async fn versions_without_restricted_joins_know_none() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let bob = server.register("bob").await;
+    let parent = server
+        .made_room(&alice, json!({"preset": "public_chat"}))
+        .await;
+    expect_ok(server.enter(&bob, &parent).await);
+    for (version, rule) in [("7", "restricted"), ("9", "knock_restricted")] {
+        let rules = json!({"type": "m.room.join_rules", "content": restricted(rule, &parent)});
+        let body = json!({"room_version": version, "initial_state": [rules]});
+        let room = server.made_room(&alice, body).await;
+        expect(&server.enter(&bob, &room).await, 403, "M_FORBIDDEN");
+    }
+}
+
+#[tokio::test]
+async fn levels_may_be_text_up_to_version_nine() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let levels = json!({"power_level_content_override": {"redact": "50"}});
+    for (version, status) in [("6", 200), ("9", 200), ("10", 400)] {
+        let mut body = levels.clone();
+        body["room_version"] = json!(version);
+        let answer = server.post(&alice, "/createRoom", body).await;
+        assert_eq!(answer.0, status, "{version}: {}", answer.1);
+    }
+}

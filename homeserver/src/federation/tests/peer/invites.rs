@@ -1,0 +1,197 @@
+//! Invites that another server brings: what is taken, and how the rest is refused.
+
+use passeur_protocol::{
+    build::{EventTemplate, Tip, build},
+    versions,
+};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedUserId, UInt};
+use serde_json::value::to_raw_value;
+
+use super::*;
+use crate::store::SetAccountData;
+
+/// An invite of Alice by Bob, with what of it is to be another.
+struct Invite {
+    version: RoomVersionId,
+    sender: OwnedUserId,
+    invited: OwnedUserId,
+    kind: &'static str,
+    membership: &'static str,
+}
+
+impl Default for Invite {
+    fn default() -> Self {
+        Self {
+            version: RoomVersionId::V11,
+            sender: bob().to_owned(),
+            invited: alice().to_owned(),
+            kind: "m.room.member",
+            membership: "invite",
+        }
+    }
+}
+
+impl World {
+    /// Brings an invite as the peer; `spoil` may change the event after it was signed.
+    async fn bring(&self, invite: &Invite, spoil: impl FnOnce(&mut Value)) -> (u16, Value) {
+        let at = UInt::from(1_000_u32);
+        let template = EventTemplate {
+            room_id: Some("!room:peer.org".try_into().unwrap()),
+            sender: invite.sender.clone(),
+            kind: invite.kind.into(),
+            state_key: Some(invite.invited.to_string()),
+            content: to_raw_value(&json!({"membership": invite.membership})).unwrap(),
+            redacts: None,
+            origin_server_ts: MilliSecondsSinceUnixEpoch(at),
+        };
+        let tip = Tip {
+            prev_events: vec!["$before".try_into().unwrap()],
+            auth_events: Vec::new(),
+            depth: 7,
+        };
+        let rules = versions::rules(&RoomVersionId::V11).unwrap();
+        let key = self.peer.keys.key_pair();
+        let signed = build(template, tip, rules, peer_name(), key).unwrap();
+        let id = signed.pdu().event_id.clone();
+        let mut event: Value = serde_json::from_slice(signed.json()).unwrap();
+        spoil(&mut event);
+        let body = json!({"room_version": invite.version, "event": event, "invite_room_state": []});
+        let path = format!("/_matrix/federation/v2/invite/!room:peer.org/{id}");
+        self.ask("PUT", &path, body).await
+    }
+}
+
+#[track_caller]
+fn expect(answer: &(u16, Value), status: u16, errcode: &str) {
+    assert_eq!(
+        (answer.0, answer.1["errcode"].as_str()),
+        (status, Some(errcode)),
+        "{}",
+        answer.1
+    );
+}
+
+#[tokio::test]
+async fn an_invite_is_signed_by_us_and_anything_else_is_not() {
+    let world = World::start().await;
+    let other = |change: fn(&mut Invite)| {
+        let mut invite = Invite::default();
+        change(&mut invite);
+        invite
+    };
+    let wrong = [
+        other(|invite| invite.kind = "m.room.message"),
+        other(|invite| invite.membership = "join"),
+        other(|invite| invite.sender = "@bob:third.org".try_into().unwrap()),
+        other(|invite| invite.invited = "@alice:third.org".try_into().unwrap()),
+    ];
+    for invite in &wrong {
+        expect(&world.bring(invite, |_| {}).await, 400, "M_INVALID_PARAM");
+    }
+    let forged = world
+        .bring(&Invite::default(), |event| event["depth"] = json!(8))
+        .await;
+    expect(&forged, 400, "M_INVALID_PARAM");
+    let memberships = world.app.rooms.memberships(alice()).await.unwrap();
+    assert!(memberships.is_empty());
+    // The control.
+    let (status, answer) = world.bring(&Invite::default(), |_| {}).await;
+    assert_eq!(status, 200, "{answer}");
+    let signatures = answer["event"]["signatures"].as_object().unwrap();
+    assert!(signatures.contains_key("here.org") && signatures.contains_key("peer.org"));
+    let memberships = world.app.rooms.memberships(alice()).await.unwrap();
+    assert_eq!(memberships.len(), 1);
+}
+
+#[tokio::test]
+async fn an_invite_that_cannot_be_taken_is_refused_by_its_reason() {
+    let world = World::start().await;
+    let unknown = Invite {
+        version: "org.example.new".try_into().unwrap(),
+        ..Invite::default()
+    };
+    let refused = world.bring(&unknown, |_| {}).await;
+    expect(&refused, 400, "M_INCOMPATIBLE_ROOM_VERSION");
+    assert_eq!(refused.1["room_version"], "org.example.new");
+    // In version 12 what is shown of the room must be events of it, and there is none.
+    let bare = Invite {
+        version: RoomVersionId::V12,
+        ..Invite::default()
+    };
+    expect(&world.bring(&bare, |_| {}).await, 400, "M_INVALID_PARAM");
+    let config = SetAccountData {
+        user_id: alice().to_owned(),
+        room_id: None,
+        event_type: "m.invite_permission_config".to_owned(),
+        content: json!({"default_action": "block"}).to_string(),
+    };
+    assert!(world.app.store.commit(config).await.unwrap().output);
+    let blocked = world.bring(&Invite::default(), |_| {}).await;
+    expect(&blocked, 403, "M_INVITE_BLOCKED");
+    // Without a version it is an invite to a room of version 1 or 2.
+    let event = json!({
+        "type": "m.room.member", "sender": bob(), "state_key": alice(), "origin": "peer.org",
+        "origin_server_ts": 1, "content": {"membership": "invite"},
+    });
+    let path = "/_matrix/federation/v1/invite/!room:peer.org/$event";
+    let old = world.ask("PUT", path, event).await;
+    expect(&old, 400, "M_INCOMPATIBLE_ROOM_VERSION");
+}
+
+#[tokio::test]
+async fn a_third_party_invite_that_does_not_hold_is_refused() {
+    let world = World::start().await;
+    let room = world.shared_room().await;
+    let signed = |mxid: &str| json!({"mxid": mxid, "token": "t", "signatures": {}});
+    let event = |kind: &str, sender: &str, invited: &str, signed: Value| {
+        json!({
+            "type": kind, "room_id": room, "sender": sender, "state_key": invited,
+            "content": {"membership": "invite", "third_party_invite": {"display_name": "x", "signed": signed}},
+        })
+    };
+    let (ours, theirs) = (alice().as_str(), "@carol:peer.org");
+    let path = format!("/_matrix/federation/v1/exchange_third_party_invite/{room}");
+    let refusals = [
+        (
+            event("m.room.message", ours, theirs, signed(theirs)),
+            400,
+            "M_INVALID_PARAM",
+        ),
+        (
+            event("m.room.member", ours, theirs, signed(ours)),
+            400,
+            "M_INVALID_PARAM",
+        ),
+        (
+            event("m.room.member", theirs, theirs, signed(theirs)),
+            400,
+            "M_INVALID_PARAM",
+        ),
+        (
+            event(
+                "m.room.member",
+                ours,
+                "@x:third.org",
+                signed("@x:third.org"),
+            ),
+            403,
+            "M_FORBIDDEN",
+        ),
+        // No such invite is in the room.
+        (
+            event("m.room.member", ours, theirs, signed(theirs)),
+            403,
+            "M_FORBIDDEN",
+        ),
+    ];
+    for (body, status, errcode) in refusals {
+        expect(&world.ask("PUT", &path, body).await, status, errcode);
+    }
+    let unknown = "/_matrix/federation/v1/exchange_third_party_invite/!other:here.org";
+    let body = event("m.room.member", ours, theirs, signed(theirs));
+    expect(&world.ask("PUT", unknown, body).await, 404, "M_NOT_FOUND");
+    let bound =
+        json!({"medium": "email", "address": "a@b.c", "mxid": "@nobody:here.org", "invites": []});
+    let path = "/_matrix/federation/v1/3pid/onbind";
+    expect(&world.ask("PUT", path, bound).await, 404, "M_NOT_FOUND");
+}

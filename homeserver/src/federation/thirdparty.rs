@@ -1,0 +1,4 @@
+//! Invites by third-party identifiers.
+
+pub(crate) mod bind_callback;
+pub(crate) mod exchange_invite;

@@ -47,6 +47,7 @@ mod leave;
 mod local;
 mod offer;
 mod order;
+mod policy;
 pub mod presence;
 pub mod projection;
 mod queue;

@@ -215,9 +215,9 @@ impl Rooms {
         }
         let mut is_new = false;
         for added in chain.append.events.iter_mut().rev() {
-            if added.event.status == EventStatus::Accepted {
+            if let Some(order) = &mut added.event.room_order {
                 row.order_min -= 1;
-                added.event.room_order = Some(row.order_min);
+                *order = row.order_min;
                 is_new = true;
             }
         }
@@ -256,9 +256,12 @@ impl Chain<'_> {
         let event = self
             .new_event(&offer.signed, EventStatus::Accepted, before, after)
             .await?;
-        let event = self.over_outlier(event, held.as_deref())?;
+        let mut event = self.over_outlier(event, held.as_deref())?;
+        // Which place it gets is known when all of them are there.
+        event.room_order = self.is_shown(&pdu).await?.then_some(i64::MIN);
         self.push(event, None, held.is_some());
         self.append.missing.extend(offer.missing.iter().cloned());
-        self.apply_redactions(&pdu).await
+        self.apply_redactions(&pdu).await?;
+        Ok(())
     }
 }

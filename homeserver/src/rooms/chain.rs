@@ -18,7 +18,7 @@ use ruma::{
 };
 
 use super::{
-    Draft, Members, RoomsContext, SendError, Snapshot,
+    Draft, Members, Offer, RoomsContext, SendError, Snapshot,
     deadline::{PolicyIds, policy_ids},
 };
 use crate::store::{
@@ -112,27 +112,57 @@ impl<'a> Chain<'a> {
 
     /// Builds a local user's event on the chain, checks it and takes it in.
     pub(super) async fn add_local(&mut self, draft: &Draft) -> Result<OwnedEventId, SendError> {
+        let (signed, redacted) = self.prepare(draft).await?;
+        let id = signed.pdu().event_id.clone();
+        self.take(&signed, LogKind::OwedEvent).await?;
+        if let Some(target) = redacted {
+            self.append.redactions.push((target, id.clone()));
+        }
+        self.note_transaction(draft, &id);
+        Ok(id)
+    }
+
+    /// Takes in a local user's event that was made before it came to its turn.
+    pub(super) async fn add_recommended(
+        &mut self,
+        draft: &Draft,
+        offer: &Offer,
+    ) -> Result<OwnedEventId, SendError> {
+        let id = self.add_remote(offer).await?;
+        let taken = self.built.get(&id);
+        if taken.is_none_or(|event| event.status != EventStatus::Accepted) {
+            let detail = "the room has changed, and does not allow it any more";
+            return Err(SendError::Forbidden(detail.to_owned()));
+        }
+        self.note_transaction(draft, &id);
+        Ok(id)
+    }
+
+    /// Builds and checks a local user's event, and what it redacts, without taking it in.
+    pub(super) async fn prepare(
+        &self,
+        draft: &Draft,
+    ) -> Result<(SignedPdu, Option<OwnedEventId>), SendError> {
         let draft = &*self.with_target(draft)?;
         let signed = self.draft(draft).await?;
         let redacted = match &draft.redacts {
             Some(target) => Some(self.redactable(signed.pdu(), target).await?),
             None => None,
         };
-        let id = signed.pdu().event_id.clone();
-        self.take(&signed, LogKind::OwedEvent).await?;
-        if let Some(target) = redacted {
-            self.append.redactions.push((target, id.clone()));
-        }
+        Ok((signed, redacted))
+    }
+
+    /// Has a repeat of the client's transaction answered alike.
+    fn note_transaction(&mut self, draft: &Draft, id: &EventId) {
         if let Some(transaction) = &draft.transaction {
             self.append.transactions.push(NewTransaction {
                 user_id: draft.sender.clone(),
                 device_id: transaction.device_id.clone(),
                 key: transaction.key.clone(),
-                event_id: id.clone(),
+                event_id: id.to_owned(),
                 created_ts: self.context.clock.now_ms(),
             });
         }
-        Ok(id)
     }
 
     /// Builds and checks a local user's event without taking it in.

@@ -5,7 +5,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#pdus>
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use passeur_protocol::{limits::EXTREMITIES_MAX, pdu::Pdu};
 use ruma::OwnedEventId;
@@ -62,23 +62,33 @@ impl Chain<'_> {
             })
     }
 
-    /// Resolves the states after the forward extremities.
+    /// Resolves the states after the forward extremities. `before` are those of the current state: if
+    /// they led to the same states, there is nothing new to be resolved.
     pub(super) async fn resolve_extremities(
         &mut self,
+        before: &[OwnedEventId],
         extremities: &[OwnedEventId],
     ) -> Result<Placed, SendError> {
-        let mut groups = Vec::with_capacity(extremities.len());
-        for id in extremities {
-            let after = self.event(id).await?.and_then(|event| event.state_after);
-            let after = after.ok_or(StoreError::corrupt("events", "state_after"))?;
-            if !groups.contains(&after) {
-                groups.push(after);
-            }
-        }
+        let groups = self.groups_after(extremities).await?;
         if let [only] = groups.as_slice() {
             return self.state_of(*only).await;
         }
+        if let (Some(room), Ok(old)) = (&self.room, self.groups_after(before).await)
+            && old == groups
+        {
+            return Ok(self.current(room.state_group));
+        }
         let state = self.resolve_groups(&groups).await?;
         Ok(self.placed(state))
+    }
+
+    /// The states that events led to, as groups, each once.
+    async fn groups_after(&self, events: &[OwnedEventId]) -> Result<Vec<i64>, StoreError> {
+        let mut groups = BTreeSet::new();
+        for id in events {
+            let after = self.event(id).await?.and_then(|event| event.state_after);
+            groups.insert(after.ok_or(StoreError::corrupt("events", "state_after"))?);
+        }
+        Ok(groups.into_iter().collect())
     }
 }

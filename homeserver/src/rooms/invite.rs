@@ -65,6 +65,7 @@ impl Rooms {
             .await?
             .ok_or(SendError::UnknownRoom)?;
         let signed = self.draft_invite(&snapshot, &change).await?;
+        let signed = self.recommended(&snapshot, signed).await?;
         let server = change.user.server_name().to_owned();
         let state = self.stripped_state(&snapshot, Some(&signed)).await?;
         let request = create_invite::Request::new(

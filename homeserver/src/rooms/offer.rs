@@ -13,6 +13,7 @@ use std::{
 use passeur_protocol::{
     check::{self, Verdict},
     pdu::Pdu,
+    reason::Reason,
     signed::SignedPdu,
 };
 use ruma::{OwnedEventId, events::StateEventType};
@@ -25,9 +26,6 @@ use crate::store::{
     Event, EventStatus, LogKind, RoomStateMap, StateChange, StateGroup, StateKey, StoreError,
     difference,
 };
-
-/// Redactions of one event, made before it came, that are looked at.
-const REDACTIONS_MAX: u64 = 1_000;
 
 /// An event of another server whose signatures have been verified and whose auth events are held.
 #[derive(Clone, Debug)]
@@ -57,7 +55,12 @@ impl Chain<'_> {
             };
         }
         let before = self.place(offer).await?;
-        let verdict = self.judge(&pdu, &before.state, &self.state).await?;
+        let mut verdict = self.judge(&pdu, &before.state, &self.state).await?;
+        let is_theirs = pdu.sender.server_name() != self.context.server_name;
+        if verdict == Verdict::Accepted && is_theirs && !self.is_recommended(&offer.signed).await? {
+            let reason = Reason::new("policy server", "not recommended");
+            verdict = Verdict::SoftFailed(reason);
+        }
         let held = held.as_deref();
         match verdict {
             Verdict::Accepted => self.accept(offer, before, held).await?,
@@ -115,11 +118,7 @@ impl Chain<'_> {
     /// A state that is a group already.
     pub(super) async fn state_of(&self, group: i64) -> Result<Placed, SendError> {
         if self.path.first().is_some_and(|current| current.id == group) {
-            return Ok(Placed {
-                group,
-                state: self.state.clone(),
-                path: self.path.clone(),
-            });
+            return Ok(self.current(group));
         }
         if let Some((_, state)) = self.states.iter().find(|(made, _)| made.id == group) {
             let path = self.path_of(group).await?;
@@ -220,7 +219,8 @@ impl Chain<'_> {
         let pdu = Arc::clone(offer.signed.pdu());
         let after = self.state_after(&pdu, &before);
         let mut room = self.room.clone().ok_or(SendError::UnknownRoom)?;
-        room.order_max += 1;
+        let is_shown = self.is_shown(&pdu).await?;
+        room.order_max += i64::from(is_shown);
         let mut event = self
             .new_event(
                 &offer.signed,
@@ -229,16 +229,18 @@ impl Chain<'_> {
                 Some(after.group),
             )
             .await?;
-        event.room_order = Some(room.order_max);
+        event.room_order = is_shown.then_some(room.order_max);
         let event = self.over_outlier(event, held)?;
         room.tip += 1;
         room.depth = room.depth.max(i64::try_from(pdu.depth).unwrap_or(i64::MAX));
         let outlier = self
             .built
             .insert(pdu.event_id.clone(), Arc::new(event.clone()));
+        let newest = room.extremities.clone();
         let state = match self.move_extremities(&mut room, &pdu).await {
+            Ok(()) if room.extremities == newest => Ok(self.current(room.state_group)),
             Ok(()) if room.extremities == [pdu.event_id.clone()] => Ok(after),
-            Ok(()) => self.resolve_extremities(&room.extremities).await,
+            Ok(()) => self.resolve_extremities(&newest, &room.extremities).await,
             Err(error) => Err(error),
         };
         let state = match state {
@@ -252,11 +254,23 @@ impl Chain<'_> {
             }
         };
         self.room = Some(room);
-        self.push(event, Some(offer.log), held.is_some());
+        self.push(event, is_shown.then_some(offer.log), held.is_some());
         self.move_state(state, Some(&pdu));
         self.append.missing.extend(offer.missing.iter().cloned());
         self.append.found.push(pdu.event_id.clone());
-        self.apply_redactions(&pdu).await
+        if let Some(redaction) = self.apply_redactions(&pdu).await? {
+            self.show_late(&redaction);
+        }
+        Ok(())
+    }
+
+    /// The current state, as the group that it is.
+    pub(super) fn current(&self, group: i64) -> Placed {
+        Placed {
+            group,
+            state: self.state.clone(),
+            path: self.path.clone(),
+        }
     }
 
     /// The state after an event.
@@ -370,38 +384,6 @@ impl Chain<'_> {
             .await?;
         let event = self.over_outlier(event, held)?;
         self.push(event, None, held.is_some());
-        Ok(())
-    }
-
-    /// A redaction removes its target if it is held and may be redacted; an event that was
-    /// redacted before it came loses its body now.
-    pub(super) async fn apply_redactions(&mut self, pdu: &Pdu) -> Result<(), SendError> {
-        if let Some(target) = &pdu.redacts {
-            if let Some(target) = self.event(target).await?
-                && self.redaction_applies(pdu, &target.pdu).await?
-            {
-                self.append
-                    .redactions
-                    .push((target.id().to_owned(), pdu.event_id.clone()));
-            }
-            return Ok(());
-        }
-        let earlier = self
-            .context
-            .store
-            .relations(&pdu.event_id, Some(super::chain::REDACTS), REDACTIONS_MAX)
-            .await?;
-        for redaction in earlier {
-            if redaction.status == EventStatus::Accepted
-                && self.redaction_applies(&redaction.pdu, pdu).await?
-            {
-                let redaction = redaction.id().to_owned();
-                self.append
-                    .redactions
-                    .push((pdu.event_id.clone(), redaction));
-                break;
-            }
-        }
         Ok(())
     }
 }

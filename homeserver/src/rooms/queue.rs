@@ -27,6 +27,8 @@ const TRIES_MAX: usize = 10;
 pub(super) enum Work {
     /// An event of ours, to be built.
     Draft(Box<Draft>),
+    /// An event of ours that is made already, because another server signs it too.
+    Recommended(Box<Draft>, Arc<Offer>),
     /// An event of another server, to be judged.
     Offer(Arc<Offer>),
 }
@@ -34,7 +36,7 @@ pub(super) enum Work {
 impl Work {
     fn draft(&self) -> Option<&Draft> {
         match self {
-            Self::Draft(draft) => Some(draft),
+            Self::Draft(draft) | Self::Recommended(draft, _) => Some(draft),
             Self::Offer(_) => None,
         }
     }
@@ -192,6 +194,7 @@ impl Rooms {
             }
             let outcome = match one {
                 Work::Draft(draft) => chain.add_local(draft).await,
+                Work::Recommended(draft, offer) => chain.add_recommended(draft, offer).await,
                 Work::Offer(offer) => chain.add_remote(offer).await,
             };
             // Nobody knows how much of it is on the chain.

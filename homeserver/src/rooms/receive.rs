@@ -214,7 +214,7 @@ impl Rooms {
             Some(self.fetch_state(origin, snapshot, &pdu, budget).await?)
         };
         let offer = Offer {
-            signed,
+            signed: self.with_recommendation(snapshot, signed).await?,
             log,
             state_before,
             missing,

@@ -132,6 +132,9 @@ impl Rooms {
         self: &std::sync::Arc<Self>,
         draft: Draft,
     ) -> Result<OwnedEventId, SendError> {
+        if let Some(id) = self.send_recommended(&draft).await? {
+            return Ok(id);
+        }
         self.enqueue(draft.room_id.clone(), Work::Draft(Box::new(draft)))
             .await
     }

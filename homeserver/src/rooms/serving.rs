@@ -226,7 +226,8 @@ impl Rooms {
             for event in self.context.store.events(&next).await? {
                 // What was soft-failed is part of the graph all the same: others may have built on it.
                 let is_placed = match event.status {
-                    EventStatus::Accepted => event.room_order.is_some(),
+                    // A redaction without effect is shown to nobody, and part of the graph all the same.
+                    EventStatus::Accepted => event.state_after.is_some(),
                     EventStatus::SoftFailed => true,
                     EventStatus::Rejected | EventStatus::Outlier => false,
                 };

@@ -5,8 +5,13 @@ use http::{StatusCode, Uri};
 use passeur_protocol::{
     build::{EventTemplate, Tip, auth_types, build, depth_after},
     signed::SignedPdu,
+    versions,
 };
-use ruma::{OwnedEventId, UInt, events::StateEventType};
+use ruma::{
+    CanonicalJsonObject, OwnedEventId, UInt,
+    events::StateEventType,
+    signatures::{Ed25519KeyPair, sign_event},
+};
 
 use super::*;
 use crate::{
@@ -15,8 +20,11 @@ use crate::{
     store::Event,
 };
 
+mod fetching;
 mod graph;
 mod history;
+mod policy;
+mod redactions;
 mod state;
 mod transactions;
 
@@ -24,6 +32,8 @@ mod transactions;
 #[derive(Clone)]
 struct Hostile {
     keys: OwnKeys,
+    /// With which it recommends events, as a policy server.
+    policy_key: Arc<Ed25519KeyPair>,
     /// Answers by a part of the request's path; the rest is not found.
     answers: Arc<Mutex<BTreeMap<String, Value>>>,
 }
@@ -43,7 +53,7 @@ struct Made {
     ts: i64,
 }
 
-async fn answer(State(peer): State<Hostile>, uri: Uri) -> axum::response::Response {
+async fn answer(State(peer): State<Hostile>, uri: Uri, body: Bytes) -> axum::response::Response {
     let path = uri
         .path()
         .replace("%24", "$")
@@ -52,6 +62,9 @@ async fn answer(State(peer): State<Hostile>, uri: Uri) -> axum::response::Respon
     if path.starts_with("/_matrix/key/") {
         let document = signed_document(&peer.keys).unwrap();
         return document.json().get().to_owned().into_response();
+    }
+    if path == "/_matrix/policy/v1/sign" {
+        return peer.judge(&body);
     }
     let answers = peer.answers.lock().unwrap();
     match answers.iter().find(|(part, _)| path.contains(*part)) {
@@ -66,11 +79,31 @@ impl Hostile {
         let clock = Arc::new(MockClock::new(MockClock::START_MS));
         let peer = Self {
             keys: OwnKeys::new(name.clone(), key_pair("peer"), clock),
+            policy_key: key_pair("policy_server"),
             answers: Arc::default(),
         };
         let router = Router::new().fallback(answer).with_state(peer.clone());
         wires.0.lock().unwrap().insert(name, router);
         peer
+    }
+
+    /// What a policy server says of an event: nothing good of spam.
+    fn judge(&self, event: &[u8]) -> axum::response::Response {
+        let mut event: CanonicalJsonObject = serde_json::from_slice(event).unwrap();
+        if event["content"].as_object().unwrap().values().any(|value| {
+            let text = value.as_str();
+            text.is_some_and(|text| text.contains("spam"))
+        }) {
+            let refusal = json!({ "errcode": "M_FORBIDDEN", "error": "spam" });
+            return (StatusCode::BAD_REQUEST, refusal.to_string()).into_response();
+        }
+        let name = self.keys.server_name().as_str();
+        event.remove("signatures");
+        let rules = versions::rules(&RoomVersionId::V11).unwrap();
+        sign_event(name, &*self.policy_key, &mut event, &rules.redaction).unwrap();
+        serde_json::to_string(&event["signatures"])
+            .unwrap()
+            .into_response()
     }
 
     /// Answers requests whose path has a part.
@@ -210,6 +243,7 @@ struct Siege {
     evil: Hostile,
     good: Hostile,
     room: OwnedRoomId,
+    wires: Wires,
 }
 
 impl Siege {
@@ -233,6 +267,7 @@ impl Siege {
             evil,
             good,
             room,
+            wires,
         }
     }
 

@@ -45,6 +45,7 @@ impl Loaded {
 }
 
 /// One item and where it stands.
+#[derive(Debug, Clone)]
 enum Item {
     Pdu(OwnedEventId),
     Row,
@@ -58,11 +59,21 @@ pub(super) async fn load(
     wanted: Wanted,
 ) -> Result<Loaded, StoreError> {
     let stays = context.store.stays_of(server).await?;
-    let mut items = Vec::new();
+    let mut pdus = Vec::new();
     let mut through = wanted.through;
-    load_pdus(context, server, &stays, wanted, &mut items, &mut through).await?;
-    load_edus(context, server, &stays, wanted, &mut items, &mut through).await?;
-    Ok(cut(items, through, wanted.items_max))
+    load_pdus(context, server, &stays, wanted, &mut pdus, &mut through).await?;
+    loop {
+        let asked = through;
+        let mut items = pdus.clone();
+        load_edus(context, server, &stays, wanted, &mut items, &mut through).await?;
+        let loaded = cut(items, through, wanted.items_max);
+        // An EDU may stand for all that its source has up to the place asked for. If less than that is settled, what it
+        // has up to there is another EDU.
+        if loaded.through >= asked {
+            return Ok(loaded);
+        }
+        through = loaded.through;
+    }
 }
 
 async fn load_pdus(
@@ -195,7 +206,7 @@ async fn load_edus(
             destination: server,
             rooms: &rooms,
             after: wanted.after,
-            through: wanted.through,
+            through: *through,
             limit: limit as u64,
         };
         let owed = source.owed(range).await?;

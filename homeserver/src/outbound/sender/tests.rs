@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod parts;
+mod receipts;
 
 use parts::{YIELDS_MAX, start};
 

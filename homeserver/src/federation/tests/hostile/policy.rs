@@ -1,0 +1,95 @@
+//! Rooms that use a policy server.
+
+use super::*;
+use crate::rooms::SendError;
+
+/// Alice's room, in which evil.example's Mallory is and policy.example judges what is said.
+async fn judged_room() -> (Siege, Hostile) {
+    let siege = Siege::start().await;
+    let policy = Hostile::start("policy.example", &siege.wires);
+    let here = &siege.here;
+    let judge = user("@judge:policy.example");
+    policy.join(here, &siege.room, &judge).await;
+    let key = ruma::serde::Base64::<ruma::serde::base64::Standard>::new(
+        policy.policy_key.public_key().to_vec(),
+    );
+    let content = json!({ "via": "policy.example", "public_keys": { "ed25519": key.encode() } });
+    here.put(&siege.room, "m.room.policy", "", content).await;
+    (siege, policy)
+}
+
+async fn try_to_say(siege: &Siege, body: &str) -> Result<OwnedEventId, SendError> {
+    let draft = Draft {
+        room_id: siege.room.clone(),
+        sender: alice(),
+        kind: "m.room.message".into(),
+        state_key: None,
+        content: to_raw_value(&text(body)).unwrap(),
+        redacts: None,
+        transaction: Some(crate::rooms::Transaction {
+            device_id: "A".to_owned(),
+            key: body.to_owned(),
+        }),
+        timestamp_ms: None,
+    };
+    siege.here.app.rooms.send(draft).await
+}
+
+#[tokio::test]
+async fn an_event_of_ours_is_sent_with_a_recommendation_or_not_at_all() {
+    let (siege, policy) = judged_room().await;
+    let id = try_to_say(&siege, "hello").await.unwrap();
+    let event = siege.here.held(&id).await.unwrap();
+    let sent: Value = serde_json::from_slice(&projection::federation_event(&event, 0)).unwrap();
+    assert!(sent["signatures"]["policy.example"]["ed25519:policy_server"].is_string());
+    // A repeat is answered alike, and nobody is asked again.
+    siege
+        .wires
+        .0
+        .lock()
+        .unwrap()
+        .remove(policy.keys.server_name());
+    assert_eq!(try_to_say(&siege, "hello").await.unwrap(), id);
+    let refused = try_to_say(&siege, "nobody is there to judge").await;
+    assert!(
+        matches!(refused, Err(SendError::Forbidden(_))),
+        "{refused:?}"
+    );
+    let (siege, _policy) = judged_room().await;
+    let refused = try_to_say(&siege, "spam").await;
+    assert!(
+        matches!(refused, Err(SendError::Forbidden(_))),
+        "{refused:?}"
+    );
+    assert!(siege.here.bodies(&siege.room).await.is_empty());
+    // The room may always be freed of its policy server.
+    siege
+        .here
+        .put(&siege.room, "m.room.policy", "", json!({}))
+        .await;
+    try_to_say(&siege, "spam").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_policy_server_does_not_recommend_is_soft_failed() {
+    let (siege, policy) = judged_room().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let spam = siege.mallory_says("spam").await;
+    let spam = evil.send(here, &spam).await.unwrap();
+    let held = here.held(&spam).await.unwrap();
+    assert_eq!(held.status, EventStatus::SoftFailed);
+    let good = siege.mallory_says("good").await;
+    evil.send(here, &good).await.unwrap();
+    assert_eq!(here.bodies(room).await, ["good"]);
+    // The control: once its people have left, it is not asked.
+    let judge = user("@judge:policy.example");
+    let content = json!({ "membership": "leave" });
+    let key = judge.to_string();
+    let leave = here.made(room, judge, "m.room.member", Some(&key), content);
+    policy.send(here, &leave.await).await.unwrap();
+    let spam = siege.mallory_says("spam again").await;
+    evil.send(here, &spam).await.unwrap();
+    assert_eq!(here.bodies(room).await, ["good", "spam again"]);
+}

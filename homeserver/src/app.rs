@@ -189,6 +189,8 @@ impl Middle {
     fn new(base: &Foundation, outgoing: &Outgoing) -> Self {
         let (store, clock, rng) = (&base.store, &base.clock, &base.rng);
         let server_name = &base.config.server_name;
+        let typing = Typing::new(Arc::clone(clock));
+        typing.on_change(tell_typing(outgoing.sender.clone(), server_name.clone()));
         let rooms = Rooms::new(RoomsContext {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
@@ -197,9 +199,8 @@ impl Middle {
             key_pair: Arc::clone(&base.signing_key),
             remote: outgoing.remote.clone(),
             server_keys: outgoing.server_keys.clone(),
+            typing: Arc::clone(&typing),
         });
-        let typing = Typing::new(Arc::clone(clock));
-        typing.on_change(tell_typing(outgoing.sender.clone(), server_name.clone()));
         let is_told = base.config.presence.enabled;
         let presence = Presence::new(is_told, Arc::clone(clock), Arc::clone(&typing));
         presence.on_change(tell_presence(outgoing.sender.clone(), server_name.clone()));

@@ -24,6 +24,7 @@ mod media;
 mod passwords;
 mod presence;
 mod problem;
+mod profiles;
 mod rate_limits;
 mod registration;
 mod rooms;
@@ -46,6 +47,7 @@ pub use self::{
     passwords::PasswordsConfig,
     presence::PresenceConfig,
     problem::{ConfigError, Problem, Problems},
+    profiles::ProfilesConfig,
     rate_limits::{RateClass, RateLimit, RateLimitsConfig},
     registration::{RegistrationConfig, RegistrationMode},
     rooms::RoomsConfig,
@@ -96,6 +98,8 @@ pub struct Config {
     pub expiry: ExpiryConfig,
     /// The relay for calls.
     pub turn: TurnConfig,
+    /// To whom profiles are shown.
+    pub profiles: ProfilesConfig,
 }
 
 /// The file as written, before it is checked.
@@ -134,6 +138,8 @@ struct ConfigFile {
     expiry: ExpiryConfig,
     /// See [`Config::turn`].
     turn: TurnConfig,
+    /// See [`Config::profiles`].
+    profiles: ProfilesConfig,
 }
 
 impl Config {
@@ -187,6 +193,7 @@ impl Config {
             presence: PresenceConfig::default(),
             expiry: ExpiryConfig::default(),
             turn: TurnConfig::default(),
+            profiles: ProfilesConfig::default(),
         }
     }
 
@@ -252,6 +259,7 @@ impl Config {
             presence: file.presence,
             expiry: file.expiry,
             turn: file.turn,
+            profiles: file.profiles,
         })
     }
 }

@@ -6,7 +6,12 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#content-repository>
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use ruma::{OwnedServerName, UserId};
 use tokio::sync::Semaphore;
@@ -53,6 +58,10 @@ pub struct Media {
     decoders: Arc<Semaphore>,
     /// Who waits for that.
     waiting: Semaphore,
+    /// Ids whose file is just about to be named.
+    finishing: Mutex<HashSet<String>>,
+    /// How much memory media of other servers may take, in units of [`remote::UNIT_BYTES`].
+    remote_units: Arc<Semaphore>,
 }
 
 /// Why no id is reserved.
@@ -67,7 +76,7 @@ pub enum ReserveError {
 }
 
 impl Media {
-    /// The media in the configured folder.
+    /// The media in the configured folder, from which uploads that were cut off are removed.
     pub fn new(
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
@@ -75,6 +84,7 @@ impl Media {
         remote: Remote,
         config: &Config,
     ) -> Self {
+        file::discard_unfinished(&config.media_dir());
         Self {
             store,
             clock,
@@ -85,6 +95,8 @@ impl Media {
             upload_bytes_max: config.media.upload_bytes_max,
             decoders: Arc::new(Semaphore::new(thumbnail::DECODERS_MAX)),
             waiting: thumbnail::waiting(),
+            finishing: Mutex::default(),
+            remote_units: Arc::new(Semaphore::new(remote::UNITS_MAX as usize)),
         }
     }
 

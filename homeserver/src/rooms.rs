@@ -47,6 +47,7 @@ mod leave;
 mod local;
 mod offer;
 mod order;
+mod people;
 mod policy;
 pub mod presence;
 pub mod projection;
@@ -116,6 +117,8 @@ pub struct RoomsContext {
     pub remote: Remote,
     /// Other servers' signing keys.
     pub server_keys: ServerKeys,
+    /// Who types: whoever is not in a room any longer does not.
+    pub typing: Arc<typing::Typing>,
 }
 
 /// All rooms of a local user: the membership in each.

@@ -33,6 +33,7 @@ mod pushes;
 mod room;
 mod state;
 mod summary;
+pub mod threads;
 mod timeline;
 pub mod token;
 mod told;
@@ -138,6 +139,11 @@ impl Sync {
             for row in &published.rows {
                 match row.kind {
                     LogKind::Receipt => note_read(&reads, &row.scope, row.reference.as_deref()),
+                    // What came while the user was away is not counted.
+                    LogKind::Membership => {
+                        let user = row.scope.get(1..).unwrap_or_default();
+                        reads.forget_room(user, row.reference.as_deref().unwrap_or_default());
+                    }
                     LogKind::AccountData
                         if row.reference.as_deref().is_some_and(|kind| {
                             [PUSH_RULES, IGNORED_USER_LIST].contains(&kind)

@@ -97,10 +97,10 @@ async fn find(
         let fetched = app.media.fetch(server, id, timeout).await;
         let media = fetched.ok_or_else(no_media)?;
         return Ok(Served {
-            size: media.file.len() as u64,
-            body: Body::from(media.file),
-            content_type: media.content_type,
-            filename: media.filename,
+            size: media.size(),
+            content_type: media.content_type.clone(),
+            filename: media.filename.clone(),
+            body: Body::from_stream(media.pieces()),
         });
     }
     let row = app.media.find(id).await?.ok_or_else(no_media)?;

@@ -19,7 +19,6 @@ use crate::{
     app::App,
     http::{error::ApiError, requester::Requester},
     outbound::Bounds,
-    rooms::Profile,
     store::SetProfileField,
 };
 
@@ -32,8 +31,24 @@ pub(crate) mod set_profile_field;
 const DISPLAY_NAME_BYTES_MAX: usize = 256;
 /// The longest URI of an avatar, in bytes.
 const AVATAR_URL_BYTES_MAX: usize = 1024;
+/// How often rooms are told again because the profile changed meanwhile.
+const TELLINGS_MAX: usize = 4;
 /// The longest name of a field, in bytes.
 const FIELD_BYTES_MAX: usize = 255;
+
+/// Whether profiles are shown to whoever asks.
+///
+/// # Errors
+/// `M_FORBIDDEN` for strangers, if they are not.
+fn may_look(app: &App, requester: Option<&Requester>) -> Result<(), ApiError> {
+    if requester.is_some() || app.config.profiles.public {
+        Ok(())
+    } else {
+        Err(ApiError::forbidden(
+            "Profiles are shown to those who are logged in",
+        ))
+    }
+}
 
 /// The profile of a user, local or remote; one field of it if `field` is given.
 async fn profile_of(
@@ -82,6 +97,9 @@ async fn set(
             "The name of the field is too long",
         ));
     }
+    if !is_field_name(&field) {
+        return Err(ApiError::invalid_param("Invalid profile key"));
+    }
     let appears_in_rooms = ["displayname", "avatar_url"].contains(&field.as_str());
     // Clients from before fields could be deleted send an empty one.
     let value = value.filter(|value| !appears_in_rooms || *value != "");
@@ -104,6 +122,16 @@ async fn set(
     Ok(())
 }
 
+/// Whether this may name a field: the Common Namespaced Identifier Grammar.
+///
+/// Spec: <https://spec.matrix.org/v1.19/appendices/#common-namespaced-identifier-grammar>
+fn is_field_name(field: &str) -> bool {
+    field.starts_with(|first: char| first.is_ascii_lowercase())
+        && field.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte)
+        })
+}
+
 fn check(field: &str, value: Option<&Value>) -> Result<(), ApiError> {
     let Some(value) = value else { return Ok(()) };
     let length = value.as_str().map(str::len);
@@ -120,15 +148,19 @@ fn check(field: &str, value: Option<&Value>) -> Result<(), ApiError> {
 
 /// Puts the new name or avatar into the rooms that the user is in.
 async fn tell_rooms(app: &App, user: &UserId) -> Result<(), ApiError> {
-    let fields = app.store.profile(user).await?;
-    let text = |field: &str| fields.get(field).and_then(Value::as_str).map(str::to_owned);
-    let profile = Profile {
-        displayname: text("displayname"),
-        avatar_url: text("avatar_url"),
-    };
-    if let Err(error) = app.rooms.update_profile(user, &profile).await {
-        tracing::error!(%error, "the rooms of a user could not be told of a new profile");
-        return Err(ApiError::internal());
+    let mut told = None;
+    // Of two changes at once, the one that ends last may have begun with what the other replaced:
+    // whoever ends looks once more.
+    for _ in 0..TELLINGS_MAX {
+        let profile = app.rooms.profile_of(user).await?;
+        if told.as_ref() == Some(&profile) {
+            break;
+        }
+        if let Err(error) = app.rooms.update_profile(user, &profile).await {
+            tracing::error!(%error, "the rooms of a user could not be told of a new profile");
+            return Err(ApiError::internal());
+        }
+        told = Some(profile);
     }
     Ok(())
 }

@@ -52,20 +52,28 @@ impl<'a> ReadableRoom<'a> {
         let snapshot = app.rooms.snapshot(room).await?.ok_or_else(forbidden)?;
         let standing = app.rooms.standing(room, &requester.user_id).await?;
         let was_there = standing.membership == Membership::Join || standing.left_at().is_some();
-        if !was_there {
-            let kind = StateEventType::RoomHistoryVisibility;
-            let visibility = app.rooms.state_event(&snapshot, &kind, "").await?;
-            let visibility = visibility_of(visibility.as_deref().map(|event| &*event.pdu));
-            if visibility != HistoryVisibility::WorldReadable {
-                return Err(forbidden());
-            }
-        }
-        Ok(Self {
+        let room = Self {
             app,
             requester,
             snapshot,
             standing,
-        })
+        };
+        if !was_there && !room.is_world_readable().await? {
+            return Err(forbidden());
+        }
+        Ok(room)
+    }
+
+    /// Whether everybody may read the room as it is now.
+    pub(crate) async fn is_world_readable(&self) -> Result<bool, StoreError> {
+        let kind = StateEventType::RoomHistoryVisibility;
+        let visibility = self
+            .app
+            .rooms
+            .state_event(&self.snapshot, &kind, "")
+            .await?;
+        let visibility = visibility_of(visibility.as_deref().map(|event| &*event.pdu));
+        Ok(visibility == HistoryVisibility::WorldReadable)
     }
 
     /// A room that the requester is joined to.
@@ -91,8 +99,9 @@ impl<'a> ReadableRoom<'a> {
 
     /// The state that the requester may read: the current one, or the one in which they left.
     pub(crate) async fn state(&self) -> Result<RoomStateMap, StoreError> {
-        match self.standing.left_at() {
-            Some(order) => self.state_before_gap(RoomToken(order + 1)).await,
+        match self.standing.left_by().map(|event| event.state_after) {
+            Some(Some(group)) => self.app.store.state_at(group).await,
+            Some(None) => Ok(RoomStateMap::default()),
             None => Ok(self.snapshot.state.clone()),
         }
     }
@@ -189,6 +198,24 @@ impl<'a> ReadableRoom<'a> {
         events: &[Arc<Event>],
     ) -> Result<(), StoreError> {
         let extras = self.extras(events).await?;
+        let view = self.view();
+        out.open_list();
+        for (event, extras) in events.iter().zip(&extras) {
+            projection::write_client_event(out.element(), event, extras, view);
+        }
+        out.close_list();
+        Ok(())
+    }
+
+    /// Writes state events as a list, as a value: without what each of them replaced.
+    pub(crate) async fn write_state(
+        &self,
+        out: &mut JsonWriter,
+        events: &[Arc<Event>],
+    ) -> Result<(), StoreError> {
+        let (user_id, device_id) = (&*self.requester.user_id, &*self.requester.device_id);
+        let reader = Reader { user_id, device_id };
+        let extras = self.app.rooms.extras_of_state(reader, events).await?;
         let view = self.view();
         out.open_list();
         for (event, extras) in events.iter().zip(&extras) {

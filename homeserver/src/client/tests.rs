@@ -21,6 +21,7 @@ use crate::{
 
 mod accounts;
 mod backups;
+mod conformance;
 mod data;
 mod directory;
 mod keys;

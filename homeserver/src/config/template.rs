@@ -121,6 +121,10 @@ mode = "closed"
 # Folder of the keys of expiring content, outside data_dir.
 # key_store = "/var/lib/passeur-keys"
 
+[profiles]
+# Whether names and pictures are shown to those who are not logged in too.
+# public = true
+
 # Requests a second that may come for ever, and at once after a pause, of one user or address.
 [rate_limits]
 # enabled = true

@@ -28,6 +28,7 @@ use crate::{
 
 mod entering;
 mod hostile;
+mod invite_by_state;
 mod paging;
 mod peer;
 mod serving;

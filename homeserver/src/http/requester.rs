@@ -203,7 +203,10 @@ where
 
 /// Finds out who holds the token and counts the request: a user's against the user, a token that nobody could have been given
 /// against the address it came from.
-async fn admit(
+///
+/// # Errors
+/// What becomes of a [`TokenError`], or 429 `M_LIMIT_EXCEEDED`.
+pub async fn admit(
     parts: &Parts,
     token: &str,
     authenticator: &Authenticator,

@@ -11,6 +11,8 @@ use tokio::{
     io::{self, AsyncReadExt, AsyncWriteExt},
 };
 
+/// The folder of files that are not whole.
+const UNFINISHED: &str = "unfinished";
 /// Bytes read at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// The longest id, in bytes.
@@ -63,12 +65,30 @@ impl MediaFile {
 pub(super) struct NewFile {
     file: File,
     path: PathBuf,
+    /// Whether it has got its name.
+    finished: bool,
+}
+
+impl Drop for NewFile {
+    /// Throws the file away, unless it is whole: also when its upload is given up.
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed now goes at the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Throws away what uploads left behind that a stop of the process cut off.
+pub(super) fn discard_unfinished(folder: &Path) {
+    // Where nothing was left, there is nothing to remove.
+    let _ = std::fs::remove_dir_all(folder.join(UNFINISHED));
 }
 
 impl NewFile {
     /// Begins a file of this name in the folder of unfinished ones.
     pub(super) async fn create(folder: &Path, name: &str) -> io::Result<Self> {
-        let unfinished = folder.join("unfinished");
+        let unfinished = folder.join(UNFINISHED);
         fs::create_dir_all(&unfinished).await?;
         let path = unfinished.join(name);
         let file = OpenOptions::new()
@@ -76,7 +96,11 @@ impl NewFile {
             .create_new(true)
             .open(&path)
             .await?;
-        Ok(Self { file, path })
+        Ok(Self {
+            file,
+            path,
+            finished: false,
+        })
     }
 
     pub(super) async fn write(&mut self, piece: &[u8]) -> io::Result<()> {
@@ -92,12 +116,7 @@ impl NewFile {
         };
         fs::create_dir_all(shelf).await?;
         fs::rename(&self.path, path).await?;
+        self.finished = true;
         File::open(shelf).await?.sync_all().await
-    }
-
-    /// Throws the file away.
-    pub(super) async fn discard(self) {
-        // What cannot be removed now is of no use to anybody and has no name that is asked for.
-        let _ = fs::remove_file(&self.path).await;
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! Invariant: memory holds one piece at a time, and the file never grows beyond its limit.
 
+use std::{
+    collections::HashSet,
+    sync::{MutexGuard, PoisonError},
+};
+
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -56,6 +61,18 @@ pub enum UploadError {
     Store(#[from] StoreError),
 }
 
+/// The turn to write to an id.
+struct Turn<'a> {
+    media: &'a Media,
+    id: String,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.media.finishing().remove(&self.id);
+    }
+}
+
 /// What was written.
 struct Written {
     size: u64,
@@ -84,13 +101,7 @@ impl Media {
         let id = upload.id.unwrap_or_else(|| self.rng.token(ID_CHARS));
         // Two uploads to one reserved id write to files of their own; the database says who was first.
         let mut file = NewFile::create(&self.folder, &self.rng.token(ID_CHARS)).await?;
-        let written = match self.write(&mut file, &mut pieces).await {
-            Ok(written) => written,
-            Err(error) => {
-                file.discard().await;
-                return Err(error);
-            }
-        };
+        let written = self.write(&mut file, &mut pieces).await?;
         let keep = KeepMedia {
             id: id.clone(),
             uploader: OwnedUserId::from(user),
@@ -104,17 +115,34 @@ impl Media {
             sha256: written.sha256,
             now_ms,
         };
-        // The file gets its name first, so that a row never speaks of a file that is not there.
-        if self.path(&id).exists() {
-            file.discard().await;
+        // One upload to an id at a time. If a stop of the process once left a file without its row,
+        // this one takes its place.
+        let _turn = self.turn(&id).ok_or(UploadError::Taken)?;
+        if self.find(&id).await?.is_some_and(|row| row.size.is_some()) {
             return Err(UploadError::Taken);
         }
+        // The file gets its name first, so that a row never speaks of a file that is not there.
         file.finish(&self.path(&id)).await?;
         if self.store.commit(keep).await?.output {
             Ok(id)
         } else {
             Err(UploadError::Taken)
         }
+    }
+
+    /// The turn to write to an id; none if somebody else has it.
+    fn turn(&self, id: &str) -> Option<Turn<'_>> {
+        let is_free = self.finishing().insert(id.to_owned());
+        is_free.then(|| Turn {
+            media: self,
+            id: id.to_owned(),
+        })
+    }
+
+    fn finishing(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.finishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn check_reserved(&self, user: &UserId, id: &str) -> Result<(), UploadError> {

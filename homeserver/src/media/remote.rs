@@ -1,34 +1,63 @@
 //! Media of other servers, fetched when they are asked for.
 //!
-//! Invariant: an answer is at most as long as an upload here; an address that another server points
-//! to is never followed.
+//! Invariant: an answer is at most as long as an upload here, and all that are held at once take no
+//! more memory than [`UNITS_MAX`] says, however slowly they are read; an address that another
+//! server points to is never followed.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#content-repository>
 
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
 
 use ruma::{
     ServerName,
     api::federation::authenticated_media::{FileOrLocation, get_content},
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Media, is_media_id};
-use crate::outbound::Bounds;
+use crate::{clock::within, outbound::Bounds};
 
 /// The longest that a client may make us wait.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// What the answer may have besides the file, in bytes.
 const ENVELOPE_BYTES_MAX: usize = 16 * 1024;
 
+/// How memory for media of other servers is counted, in bytes.
+pub(super) const UNIT_BYTES: u64 = 1024 * 1024;
+/// How much of it there is, in units: 256 MiB.
+pub(super) const UNITS_MAX: u32 = 256;
+/// Bytes that are handed on at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// A file of another server.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RemoteMedia {
     /// Its bytes.
-    pub file: Vec<u8>,
+    file: Bytes,
+    /// Its share of the memory.
+    memory: OwnedSemaphorePermit,
     /// What that server says it is.
     pub content_type: Option<String>,
     /// What that server calls it.
     pub filename: Option<String>,
+}
+
+impl RemoteMedia {
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        self.file.len() as u64
+    }
+
+    /// Its bytes, piece by piece; its memory is free again with the last one.
+    pub fn pieces(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        stream::unfold((self.file, self.memory), |(mut file, memory)| async move {
+            let piece = file.split_to(file.len().min(PIECE_BYTES));
+            (!piece.is_empty()).then(|| (Ok(piece), (file, memory)))
+        })
+    }
 }
 
 impl Media {
@@ -50,10 +79,16 @@ impl Media {
             bytes_max: bytes_max.saturating_add(ENVELOPE_BYTES_MAX),
             timeout,
         };
+        // What is fetched is whole in memory: as much as it may be is set aside for it first.
+        let units = self.upload_bytes_max().div_ceil(UNIT_BYTES);
+        let units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, UNITS_MAX);
+        let waiting = Arc::clone(&self.remote_units).acquire_many_owned(units);
+        let memory = within(&*self.clock, timeout, waiting).await.ok()?.ok()?;
         let answer = self.remote.call(server, request, bounds).await.ok()?;
         match answer.content {
             FileOrLocation::File(content) => Some(RemoteMedia {
-                file: content.file,
+                file: content.file.into(),
+                memory,
                 content_type: content.content_type,
                 filename: content.content_disposition.and_then(|d| d.filename),
             }),

@@ -118,11 +118,15 @@ impl Rooms {
             .values()
             .filter(|row| row.membership == Membership::Join);
         for row in joined {
-            let Some(mut content) = self.member_content(&row.room_id, user).await? else {
+            let Some(before) = self.member_content(&row.room_id, user).await? else {
                 continue;
             };
+            let mut content = before.clone();
             set_or_remove(&mut content, "displayname", profile.displayname.as_deref());
             set_or_remove(&mut content, "avatar_url", profile.avatar_url.as_deref());
+            if content == before {
+                continue;
+            }
             let change = MembershipChange {
                 room_id: row.room_id.clone(),
                 sender: user.to_owned(),

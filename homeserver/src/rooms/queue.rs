@@ -13,7 +13,7 @@ use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use tokio::sync::oneshot;
 
 use super::{Draft, Offer, Rooms, SendError, Snapshot, chain::Chain, deadline::policy_ids};
-use crate::store::{Event, Moved, StoreError};
+use crate::store::{Event, Membership, Moved, StoreError};
 
 /// Events that may wait for one room.
 const WAITING_MAX: usize = 2_000;
@@ -269,6 +269,11 @@ impl Rooms {
             .iter()
             .map(|member| member.user_id.clone())
             .collect();
+        let gone = append
+            .members
+            .iter()
+            .filter(|member| member.membership != Some(Membership::Join));
+        let gone: Vec<_> = gone.map(|member| member.user_id.clone()).collect();
         append.room = Some(row.clone());
         append.room_id = Some(row.room_id.clone());
         let snapshot = Arc::new(Snapshot {
@@ -288,6 +293,7 @@ impl Rooms {
             .filter(|new| new.promoted)
             .map(|new| new.event.id().to_owned())
             .collect();
+        let typing = Arc::clone(&self.context.typing);
         append.on_disk = Some(Box::new(move |positions| {
             if !promoted.is_empty() {
                 // A reader that still found the outlier must not put it back over what follows.
@@ -318,6 +324,9 @@ impl Rooms {
                 user_rooms.remove(user);
             }
             snapshots.insert(snapshot.room_id.clone(), Arc::clone(&snapshot));
+            for user in &gone {
+                typing.stop(&snapshot.room_id, user);
+            }
         }));
         Ok(self.context.store.commit(append).await?.output.map(|_| ()))
     }

@@ -13,8 +13,11 @@ use std::{
 use passeur_protocol::visibility::{membership_of, user_may_see, visibility_of};
 use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::StateEventType};
 
-use super::{Rooms, Transaction, projection::Extras};
+use super::{Rooms, Snapshot, Transaction, projection::Extras};
 use crate::store::{Event, Membership, RoomStateMap, StoreError};
+
+/// Changes of a user's own membership that are followed back to when they were last joined.
+const OWN_CHANGES_MAX: usize = 32;
 
 /// Who reads.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +33,9 @@ pub struct Reader<'a> {
 pub struct Standing {
     /// The current membership.
     pub membership: Membership,
-    /// The room order of the event by which a user who is gone left: what came before it, the
-    /// user was there for later.
-    left_at: Option<i64>,
+    /// The event of the timeline by which a user who is gone left: what came before it, the user
+    /// was there for later. Whatever became of them since (a ban, a new invite) takes nothing away.
+    left_by: Option<Arc<Event>>,
     /// The room order of the event by which a user who is joined is so: from there on they see
     /// everything.
     joined_at: Option<i64>,
@@ -41,13 +44,27 @@ pub struct Standing {
 impl Standing {
     /// The room order of the event by which a user who is gone left, if they were joined before.
     pub fn left_at(&self) -> Option<i64> {
-        self.left_at
+        self.left_by.as_ref().and_then(|event| event.room_order)
+    }
+
+    /// The event by which a user who is gone left, if they were joined before.
+    pub fn left_by(&self) -> Option<&Arc<Event>> {
+        self.left_by.as_ref()
+    }
+
+    /// That of somebody who has nothing to do with the room.
+    fn stranger() -> Self {
+        Self {
+            membership: Membership::Leave,
+            left_by: None,
+            joined_at: None,
+        }
     }
 
     /// Whether the user joined after an event at which they were not joined.
     fn joined_after(&self, event: &Event) -> bool {
         self.membership == Membership::Join
-            || matches!((self.left_at, event.room_order), (Some(left), Some(order)) if order < left)
+            || matches!((self.left_at(), event.room_order), (Some(left), Some(order)) if order < left)
     }
 }
 
@@ -58,40 +75,83 @@ impl Rooms {
     /// What the database says.
     pub async fn standing(&self, room: &RoomId, user: &UserId) -> Result<Standing, StoreError> {
         let memberships = self.memberships(user).await?;
-        let Some(row) = memberships.get(room) else {
-            return Ok(Standing {
-                membership: Membership::Leave,
-                left_at: None,
-                joined_at: None,
-            });
+        // "After this API is called, however, a user will no longer be able to retrieve history for
+        // this room": https://spec.matrix.org/v1.19/client-server-api/#leaving-rooms
+        let Some(row) = memberships.get(room).filter(|row| !row.forgotten) else {
+            return Ok(Standing::stranger());
         };
         let mut standing = Standing {
             membership: row.membership.clone(),
-            left_at: None,
-            joined_at: None,
+            ..Standing::stranger()
         };
-        match row.membership {
-            Membership::Leave | Membership::Ban => {
-                standing.left_at = self.left_at(user, &row.event_id).await?;
-            }
-            Membership::Join => {
-                let joined = self.store().event(&row.event_id).await?;
-                standing.joined_at = joined.and_then(|event| event.room_order);
-            }
-            _ => {}
+        if row.membership == Membership::Join {
+            let joined = self.store().event(&row.event_id).await?;
+            standing.joined_at = joined.and_then(|event| event.room_order);
+        } else {
+            standing.left_by = self.left_by(room, user, &row.event_id).await?;
         }
         Ok(standing)
     }
 
-    /// The room order of the event by which a user left, if they were joined until then.
-    async fn left_at(&self, user: &UserId, left_by: &EventId) -> Result<Option<i64>, StoreError> {
-        let Some(event) = self.store().event(left_by).await? else {
-            return Ok(None);
-        };
-        let before = self.member_before(&event, user).await?;
-        let was_joined =
-            membership_of(before.as_deref().map(|event| &*event.pdu)) == Membership::Join;
-        Ok(event.room_order.filter(|_| was_joined))
+    /// The event of the timeline by which a user was joined last no longer, if they ever were.
+    async fn left_by(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        newest: &EventId,
+    ) -> Result<Option<Arc<Event>>, StoreError> {
+        let mut event = self.store().event(newest).await?;
+        if event
+            .as_ref()
+            .is_none_or(|event| event.state_before.is_none())
+        {
+            // An invite of which only the invited server knows: the room, if it was ever held, is
+            // as we left it.
+            event = match self.snapshot(room).await? {
+                Some(snapshot) => {
+                    let member = StateEventType::RoomMember;
+                    self.state_event(&snapshot, &member, user.as_str()).await?
+                }
+                None => None,
+            };
+        }
+        for _ in 0..OWN_CHANGES_MAX {
+            let Some(change) = event else {
+                return Ok(None);
+            };
+            let before = self.member_before(&change, user).await?;
+            if membership_of(before.as_deref().map(|event| &*event.pdu)) == Membership::Join {
+                return Ok(Some(change).filter(|change| change.room_order.is_some()));
+            }
+            event = before;
+        }
+        Ok(None)
+    }
+
+    /// The room order of the event by which a user who is joined came into the room; a new name is
+    /// no new stay. What lies at or below `enough` is not looked for.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn joined_at(
+        &self,
+        snapshot: &Snapshot,
+        user: &UserId,
+        enough: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let member = StateEventType::RoomMember;
+        let mut event = self.state_event(snapshot, &member, user.as_str()).await?;
+        let mut joined = None;
+        for _ in 0..OWN_CHANGES_MAX {
+            let change = event.filter(|event| membership_of(Some(&event.pdu)) == Membership::Join);
+            let Some(change) = change else { break };
+            joined = change.room_order;
+            if joined.is_none_or(|order| order <= enough) {
+                break;
+            }
+            event = self.member_before(&change, user).await?;
+        }
+        Ok(joined)
     }
 
     /// The member event of a user in the state before an event.
@@ -167,6 +227,27 @@ impl Rooms {
         Ok(events.into_iter().filter(|event| sees(event)).collect())
     }
 
+    /// What is told to a reader beside each event of a listing of state: not what it replaced,
+    /// since that would take one whole state for each event.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn extras_of_state(
+        &self,
+        reader: Reader<'_>,
+        events: &[Arc<Event>],
+    ) -> Result<Vec<Extras>, StoreError> {
+        let mut extras = vec![Extras::default(); events.len()];
+        self.add_transactions(reader, events, &mut extras).await?;
+        let redactions = events.iter().filter_map(|event| event.redacted_by.clone());
+        let found = self.events_by_id(redactions.collect()).await?;
+        for (event, extras) in events.iter().zip(&mut extras) {
+            let redaction = event.redacted_by.as_ref().and_then(|id| found.get(id));
+            extras.redaction = redaction.cloned();
+        }
+        Ok(extras)
+    }
+
     /// What is told to a reader beside each of the events, in their order.
     ///
     /// # Errors
@@ -176,8 +257,7 @@ impl Rooms {
         reader: Reader<'_>,
         events: &[Arc<Event>],
     ) -> Result<Vec<Extras>, StoreError> {
-        let mut extras = vec![Extras::default(); events.len()];
-        self.add_transactions(reader, events, &mut extras).await?;
+        let mut extras = self.extras_of_state(reader, events).await?;
         let stateful: Vec<Arc<Event>> = events
             .iter()
             .filter(|event| event.pdu.is_state())
@@ -189,21 +269,13 @@ impl Rooms {
             let id = states.get(&event.state_before?)?.get(&place)?;
             (*id != event.pdu.event_id).then(|| id.clone())
         };
-        let redactions = events.iter().filter_map(|event| event.redacted_by.clone());
-        let wanted = stateful
-            .iter()
-            .filter_map(|event| replaced(event))
-            .chain(redactions);
+        let wanted = stateful.iter().filter_map(|event| replaced(event));
         let found = self.events_by_id(wanted.collect()).await?;
         if found.is_empty() {
             return Ok(extras);
         }
         for (event, extras) in events.iter().zip(&mut extras) {
             extras.replaced = replaced(event).and_then(|id| found.get(&id).cloned());
-            extras.redaction = event
-                .redacted_by
-                .as_ref()
-                .and_then(|id| found.get(id).cloned());
         }
         Ok(extras)
     }

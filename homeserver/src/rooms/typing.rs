@@ -2,7 +2,9 @@
 //!
 //! Invariant: nobody types longer than [`TYPING_MS_MAX`] without saying so again, and a revision
 //! names one state of one room: whoever has been told a revision has been told all below it.
-//! Revisions begin at the wall clock, so that a token of an earlier process lies below them.
+//! Revisions begin at the wall clock, so that a token of an earlier process lies below them. They
+//! are even; an odd one in a token says that somebody typed where its client sees it, so that the
+//! end of it is told even by a process that knows nothing of the beginning.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#typing-notifications>
 
@@ -24,6 +26,9 @@ pub const TYPING_USERS_MAX: usize = 100;
 const QUIET_ROOMS_MAX: usize = 10_000;
 /// How long typing that goes on is not told again: other servers forget it after a minute or less.
 const RETELL_AFTER: Duration = Duration::from_secs(25);
+
+/// How far one revision lies above the one before.
+const STEP: i64 = 2;
 
 /// One change of who types, as the hooks get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct Typing {
 #[derive(Debug)]
 struct State {
     rooms: HashMap<OwnedRoomId, Room>,
+    /// The revision of the beginning, when nobody typed.
+    first: i64,
     /// The newest revision.
     revision: i64,
 }
@@ -73,6 +80,13 @@ struct Typist {
     told: Duration,
 }
 
+impl State {
+    /// See [`Typing::was_lost`].
+    fn was_lost(&self, revision: i64) -> bool {
+        revision < self.first && revision % STEP == 1
+    }
+}
+
 impl std::fmt::Debug for Typing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Typing").finish_non_exhaustive()
@@ -82,9 +96,11 @@ impl std::fmt::Debug for Typing {
 impl Typing {
     /// Nobody types yet.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        let first = clock.now_ms() * STEP;
         let state = State {
             rooms: HashMap::new(),
-            revision: clock.now_ms(),
+            first,
+            revision: first,
         };
         Arc::new(Self {
             clock,
@@ -109,15 +125,34 @@ impl Typing {
     /// A new revision, for something else that clients are told by the same number.
     pub(super) fn next_revision(&self) -> i64 {
         let mut state = self.state();
-        state.revision += 1;
+        state.revision += STEP;
         state.revision
     }
 
     /// Who types in a room, if that changed after `revision`.
     pub fn since(&self, room: &RoomId, revision: i64) -> Option<Vec<OwnedUserId>> {
         let state = self.state();
-        let room = state.rooms.get(room)?;
-        (room.revision > revision).then(|| room.users.keys().cloned().collect())
+        let Some(room) = state.rooms.get(room) else {
+            return state.was_lost(revision).then(Vec::new);
+        };
+        let is_new = room.revision > revision;
+        is_new.then(|| room.users.keys().cloned().collect())
+    }
+
+    /// Whether a client with such a token may have been told of typing that ended with an earlier
+    /// process: then every room is worth a word.
+    pub fn was_lost(&self, revision: i64) -> bool {
+        self.state().was_lost(revision)
+    }
+
+    /// What a token says of a revision, if its client is in the rooms for which `sees` answers yes.
+    pub fn token(&self, revision: i64, sees: impl Fn(&RoomId) -> bool) -> i64 {
+        let state = self.state();
+        let mut active = state
+            .rooms
+            .iter()
+            .filter(|(_, room)| !room.users.is_empty());
+        revision | i64::from(active.any(|(room, _)| sees(room)))
     }
 
     /// The rooms in which something changed after `revision`.
@@ -142,7 +177,9 @@ impl Typing {
         let until = now + timeout;
         let (changed, goes_on, watch) = {
             let mut state = self.state();
-            let State { rooms, revision } = &mut *state;
+            let State {
+                rooms, revision, ..
+            } = &mut *state;
             if rooms.len() >= QUIET_ROOMS_MAX {
                 rooms.retain(|_, room| !room.users.is_empty());
             }
@@ -157,7 +194,7 @@ impl Typing {
             let typist = Typist { until, told };
             room.users.insert(user_id.to_owned(), typist);
             if changed {
-                *revision += 1;
+                *revision += STEP;
                 room.revision = *revision;
             }
             let watch = !std::mem::replace(&mut room.watched, true);
@@ -180,12 +217,14 @@ impl Typing {
     pub fn stop(&self, room_id: &RoomId, user_id: &UserId) {
         let changed = {
             let mut state = self.state();
-            let State { rooms, revision } = &mut *state;
+            let State {
+                rooms, revision, ..
+            } = &mut *state;
             let room = rooms.get_mut(room_id);
             room.is_some_and(|room| {
                 let typed = room.users.remove(user_id).is_some();
                 if typed {
-                    *revision += 1;
+                    *revision += STEP;
                     room.revision = *revision;
                 }
                 typed
@@ -229,7 +268,9 @@ impl Typing {
     fn expire(&self, room_id: &RoomId) -> Vec<OwnedUserId> {
         let now = self.clock.monotonic();
         let mut state = self.state();
-        let State { rooms, revision } = &mut *state;
+        let State {
+            rooms, revision, ..
+        } = &mut *state;
         let Some(room) = rooms.get_mut(room_id) else {
             return Vec::new();
         };
@@ -242,7 +283,7 @@ impl Typing {
             goes_on
         });
         if !ended.is_empty() {
-            *revision += 1;
+            *revision += STEP;
             room.revision = *revision;
         }
         ended

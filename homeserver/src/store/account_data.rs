@@ -268,6 +268,7 @@ impl Change for SetPusher {
         use pushers::Column;
         let kept = pushers::Entity::find()
             .filter(Column::UserId.eq(self.user_id.as_str()))
+            // One that is replaced makes room for itself.
             .filter(
                 Condition::any()
                     .add(Column::AppId.ne(self.app_id.as_str()))

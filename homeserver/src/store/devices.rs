@@ -3,6 +3,8 @@
 //! Invariant: when a device goes, everything that belongs to it goes in the same transaction, and
 //! those who share a room with its user learn of it.
 
+use std::collections::HashMap;
+
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr};
 
@@ -10,9 +12,12 @@ use super::{
     Change, LogKind, Scope, Store, StoreError, Tx,
     entity::{
         device_keys, devices, fallback_keys, one_time_keys, pushers, sessions, to_device,
-        to_device_transactions,
+        to_device_transactions, transaction_ids,
     },
 };
+
+/// Users that one query asks for.
+const USERS_PER_QUERY_MAX: usize = 500;
 
 /// A device of a local user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +80,37 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What users call their devices, by user and device; those without a name are left out.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
+    pub async fn device_names_of(
+        &self,
+        users: &[&UserId],
+    ) -> Result<HashMap<(OwnedUserId, OwnedDeviceId), String>, StoreError> {
+        let mut names = HashMap::new();
+        for some in users.chunks(USERS_PER_QUERY_MAX) {
+            let rows: Vec<(String, String, String)> = devices::Entity::find()
+                .select_only()
+                .column(devices::Column::UserId)
+                .column(devices::Column::DeviceId)
+                .column(devices::Column::DisplayName)
+                .filter(devices::Column::UserId.is_in(some.iter().map(|user| user.as_str())))
+                .filter(devices::Column::DisplayName.is_not_null())
+                .into_tuple()
+                .all(self.reader())
+                .await?;
+            for (user, device, name) in rows {
+                let user =
+                    UserId::parse(user).map_err(|_| StoreError::corrupt("devices", "user_id"))?;
+                names.insert((user, device.into()), name);
+            }
+        }
+        Ok(names)
+    }
+}
+
 /// Ids of a user's devices, inside the writer's transaction.
 pub(super) async fn ids(tx: &Tx, user: &UserId) -> Result<Vec<OwnedDeviceId>, StoreError> {
     let ids: Vec<String> = devices::Entity::find()
@@ -122,6 +158,7 @@ pub(super) async fn forget(
         fallback_keys,
         to_device,
         to_device_transactions,
+        transaction_ids,
         pushers
     );
     for device in devices {
@@ -160,7 +197,7 @@ pub struct RenameDevice {
     pub user_id: OwnedUserId,
     /// Which.
     pub device_id: OwnedDeviceId,
-    /// What the user calls it from now on.
+    /// What the user calls it from now on; `None` leaves the name as it is.
     pub display_name: Option<String>,
 }
 
@@ -169,10 +206,17 @@ impl Change for RenameDevice {
     type Output = bool;
 
     async fn apply(&self, tx: &mut Tx) -> Result<bool, StoreError> {
+        let Some(display_name) = &self.display_name else {
+            let key = (self.user_id.to_string(), self.device_id.to_string());
+            let device = devices::Entity::find_by_id(key)
+                .one(tx.connection())
+                .await?;
+            return Ok(device.is_some());
+        };
         let updated = devices::Entity::update_many()
             .col_expr(
                 devices::Column::DisplayName,
-                Expr::value(self.display_name.clone()),
+                Expr::value(display_name.clone()),
             )
             .filter(devices::Column::UserId.eq(self.user_id.as_str()))
             .filter(devices::Column::DeviceId.eq(self.device_id.as_str()))

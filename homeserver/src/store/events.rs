@@ -12,7 +12,7 @@ use std::{
 use passeur_protocol::{pdu::Pdu, versions};
 use quick_cache::{Weighter, sync::Cache};
 use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
     Store, StoreError,
@@ -235,7 +235,7 @@ impl Store {
         self.events(&ids).await
     }
 
-    /// The events that relate to `parent`, in no particular order; at most `limit`.
+    /// The events that relate to `parent`, newest first; at most `limit`.
     ///
     /// # Errors
     /// As [`Store::event`].
@@ -252,6 +252,12 @@ impl Store {
         if let Some(rel_type) = rel_type {
             query = query.filter(event_relations::Column::RelType.eq(rel_type));
         }
+        let child = event_relations::Entity::belongs_to(events::Entity)
+            .from(event_relations::Column::Child)
+            .to(events::Column::EventId);
+        let query = query
+            .join(JoinType::InnerJoin, child.into())
+            .order_by_desc(events::Column::RoomOrder);
         let ids: Vec<String> = query.limit(limit).into_tuple().all(self.reader()).await?;
         self.events(&parse_ids(ids)?).await
     }

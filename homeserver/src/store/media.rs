@@ -7,8 +7,8 @@
 use ruma::{OwnedUserId, UserId};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, EntityTrait, QueryFilter,
-    sea_query::{Expr, OnConflict},
+    ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect,
+    sea_query::{Expr, ExprTrait, OnConflict},
 };
 
 use super::{Change, Store, StoreError, Tx, entity::media};
@@ -71,16 +71,22 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn media_usage(&self, user: &UserId, now_ms: i64) -> Result<MediaUsage, StoreError> {
-        let rows = media::Entity::find()
-            .filter(media::Column::Uploader.eq(user.as_str()))
-            .all(self.reader())
+        use media::Column;
+        let of_user = || media::Entity::find().filter(Column::Uploader.eq(user.as_str()));
+        let bytes: Option<Option<i64>> = of_user()
+            .select_only()
+            .column_as(Expr::col(Column::Size).sum().cast_as("BIGINT"), "bytes")
+            .into_tuple()
+            .one(self.reader())
             .await?;
-        let is_pending = |row: &&media::Model| {
-            row.size.is_none() && row.expires_ms.is_some_and(|at| at > now_ms)
-        };
+        let pending = of_user()
+            .filter(Column::Size.is_null())
+            .filter(Column::ExpiresMs.gt(now_ms))
+            .count(self.reader())
+            .await?;
         Ok(MediaUsage {
-            bytes: rows.iter().filter_map(|row| row.size).sum(),
-            pending: rows.iter().filter(is_pending).count() as u64,
+            bytes: bytes.flatten().unwrap_or(0),
+            pending,
         })
     }
 }

@@ -141,6 +141,23 @@ impl Store {
         rows.into_iter().map(parse).collect()
     }
 
+    /// The rooms that are held, at most `limit`.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
+    pub async fn room_ids(&self, limit: u64) -> Result<Vec<OwnedRoomId>, StoreError> {
+        let ids: Vec<String> = rooms::Entity::find()
+            .select_only()
+            .column(rooms::Column::RoomId)
+            .limit(limit)
+            .into_tuple()
+            .all(self.reader())
+            .await?;
+        let parse =
+            |id| OwnedRoomId::try_from(id).map_err(|_| StoreError::corrupt("rooms", "room_id"));
+        ids.into_iter().map(parse).collect()
+    }
+
     /// A room's row.
     ///
     /// # Errors

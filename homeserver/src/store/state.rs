@@ -10,6 +10,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use quick_cache::{Weighter, sync::Cache};
 use ruma::{OwnedEventId, RoomId, events::StateEventType};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,34 @@ pub type RoomStateMap = imbl::GenericHashMap<
     imbl::shared_ptr::DefaultSharedPtr,
 >;
 
-/// How many groups and states are remembered.
+/// How many groups are remembered.
 pub(super) const GROUPS_CACHED_MAX: usize = 4_000;
+/// About how many states are remembered.
+const STATES_CACHED_ESTIMATED: usize = 4_000;
+/// Places in all states that are remembered: each takes some 200 bytes, unless it is shared with
+/// another state.
+const PLACES_CACHED_MAX: u64 = 2_000_000;
+/// What a state counts at most, in places: also the largest must find a place in the cache, of
+/// which each part takes a fraction.
+const PLACES_COUNTED_MAX: u64 = 50_000;
+
+/// Weighs states by what they hold.
+#[derive(Clone, Debug)]
+pub(super) struct StateWeight;
+
+impl Weighter<i64, RoomStateMap> for StateWeight {
+    fn weight(&self, _: &i64, state: &RoomStateMap) -> u64 {
+        (state.len() as u64).clamp(1, PLACES_COUNTED_MAX)
+    }
+}
+
+/// The cache of states, by group.
+pub(super) type StateCache = Cache<i64, RoomStateMap, StateWeight>;
+
+/// A new, empty cache.
+pub(super) fn cache() -> StateCache {
+    Cache::with_weighter(STATES_CACHED_ESTIMATED, PLACES_CACHED_MAX, StateWeight)
+}
 
 /// What one group changes on the group below it: a place, and the event that stands there then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,10 +9,10 @@ use std::{
 
 use quick_cache::sync::Cache;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
-    Scope, Store, StoreError,
+    LogKind, LogRow, Scope, Store, StoreError,
     entity::{account_data, event_relations, events, log, transaction_ids},
 };
 
@@ -108,6 +108,30 @@ impl Store {
         Ok(changed)
     }
 
+    /// The newest rows of a room's log with `after < position <= upto` that tell of events or
+    /// state, newest first, at most `limit`: receipts are left out.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] for a kind that is not known.
+    pub async fn events_logged(
+        &self,
+        room: &RoomId,
+        after: i64,
+        upto: i64,
+        limit: u64,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        let rows = log::Entity::find()
+            .filter(log::Column::Scope.eq(Scope::Room(room).to_string()))
+            .filter(log::Column::Position.gt(after))
+            .filter(log::Column::Position.lte(upto))
+            .filter(log::Column::Kind.ne(LogKind::Receipt as i16))
+            .order_by_desc(log::Column::Position)
+            .limit(limit)
+            .all(self.reader())
+            .await?;
+        rows.into_iter().map(LogRow::try_from).collect()
+    }
+
     /// The newest event of a room's timeline at a position.
     ///
     /// # Errors
@@ -122,10 +146,7 @@ impl Store {
             .column(log::Column::Reference)
             .filter(log::Column::Scope.eq(Scope::Room(room).to_string()))
             .filter(log::Column::Position.lte(position))
-            .filter(log::Column::Kind.is_in([
-                super::LogKind::Event as i16,
-                super::LogKind::OwedEvent as i16,
-            ]))
+            .filter(log::Column::Kind.is_in([LogKind::Event as i16, LogKind::OwedEvent as i16]))
             .order_by_desc(log::Column::Position)
             .limit(1)
             .into_tuple()
@@ -233,7 +254,7 @@ impl Store {
     }
 
     /// The events that relate to any of `parents` in one of these ways; at most
-    /// [`CHILDREN_MAX`].
+    /// [`CHILDREN_MAX`], the newest.
     ///
     /// # Errors
     /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
@@ -244,9 +265,14 @@ impl Store {
     ) -> Result<Vec<RelationRow>, StoreError> {
         let mut found = Vec::new();
         for some in parents.chunks(PER_QUERY_MAX) {
+            let child = event_relations::Entity::belongs_to(events::Entity)
+                .from(event_relations::Column::Child)
+                .to(events::Column::EventId);
             let rows = event_relations::Entity::find()
                 .filter(event_relations::Column::Parent.is_in(some.iter().map(|id| id.as_str())))
                 .filter(event_relations::Column::RelType.is_in(rel_types.iter().copied()))
+                .join(JoinType::InnerJoin, child.into())
+                .order_by_desc(events::Column::RoomOrder)
                 .limit(CHILDREN_MAX)
                 .all(self.reader())
                 .await?;

@@ -8,12 +8,20 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use ruma::{OwnedUserId, UserId, events::TimelineEventType};
+use ruma::{
+    EventId, OwnedUserId, UserId,
+    events::{StateEventType, TimelineEventType},
+};
 
-use super::{KeyChanges, Sync, state::State, timeline::Timeline};
+use super::{
+    KeyChanges, Sync,
+    state::State,
+    timeline::Timeline,
+    window::{Window, is_joined},
+};
 use crate::{
     rooms::{Snapshot, json::JsonWriter},
-    store::{LogKind, Membership, Scope, StoreError},
+    store::{LogKind, Membership, MembershipRow, RoomStateMap, Scope, StoreError},
 };
 
 /// Users that one query of the log asks for.
@@ -38,10 +46,15 @@ impl DeviceLists {
             .extend(snapshot.members.joined().map(|(user, _)| user.clone()));
     }
 
-    /// The client has left a room.
-    pub(super) fn left(&mut self, snapshot: &Snapshot) {
-        self.gone
-            .extend(snapshot.members.joined().map(|(user, _)| user.clone()));
+    /// The client has left a room: of those who are there, it hears of those who were so `then`.
+    pub(super) fn left(&mut self, snapshot: &Snapshot, then: &RoomStateMap) {
+        let known = |user: &UserId, now: &EventId| {
+            let place = (StateEventType::RoomMember, user.as_str().to_owned());
+            then.get(&place).is_some_and(|id| id == now)
+        };
+        let members = snapshot.members.joined();
+        let members = members.filter(|(user, member)| known(user, &member.event_id));
+        self.gone.extend(members.map(|(user, _)| user.clone()));
     }
 
     /// Somebody came to a room that the client is in, or went.
@@ -58,8 +71,10 @@ impl DeviceLists {
 
     /// Members of a room that the client is in came or went.
     pub(super) fn members(&mut self, snapshot: &Snapshot, timeline: &Timeline, state: &State) {
-        let mut told = timeline.events.iter().chain(&state.events);
-        if told.any(|event| event.pdu.kind == TimelineEventType::RoomEncryption) {
+        let mut told = timeline.events.iter().chain(&timeline.state_left_out);
+        if state.encryption_changed
+            || told.any(|event| event.pdu.kind == TimelineEventType::RoomEncryption)
+        {
             // Encrypted from now on: the room counts as newly shared with all who are there.
             self.joined(snapshot);
         }
@@ -97,6 +112,34 @@ impl DeviceLists {
 }
 
 impl Sync {
+    /// Notes the people of a room that the filter hides: keys do not depend on what is shown.
+    pub(super) async fn note_hidden(
+        &self,
+        window: &Window<'_>,
+        row: &MembershipRow,
+        lists: &mut DeviceLists,
+    ) -> Result<(), StoreError> {
+        let Some(snapshot) = self.context.rooms.snapshot(&row.room_id).await? else {
+            return Ok(());
+        };
+        if is_joined(row) {
+            match self.known_upto(window, row).await? {
+                None => lists.joined(&snapshot),
+                Some(after) => {
+                    self.add_members_of(lists, &snapshot, after, window.upto)
+                        .await?;
+                }
+            }
+        } else if window.own.memberships.contains(&row.room_id) {
+            let user = &window.request.user_id;
+            let standing = self.context.rooms.standing(&row.room_id, user).await?;
+            if let Some(stay) = self.stay(user, window.after, &standing).await? {
+                lists.left(&snapshot, &stay.end);
+            }
+        }
+        Ok(())
+    }
+
     /// Adds the users whose keys changed in an interval, and takes out of the list of those who
     /// are gone whoever is still in a common room.
     pub(super) async fn finish_device_lists(

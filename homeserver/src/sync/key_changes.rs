@@ -78,7 +78,12 @@ impl Sync {
                 (true, false) => {
                     self.add_members_of(lists, &snapshot, after, upto).await?;
                 }
-                (false, _) => lists.left(&snapshot),
+                (false, _) => {
+                    let standing = self.context.rooms.standing(room, user).await?;
+                    if let Some(stay) = self.stay(user, Some(after), &standing).await? {
+                        lists.left(&snapshot, &stay.end);
+                    }
+                }
             }
         }
         Ok(())
@@ -97,8 +102,8 @@ impl Sync {
             .memberships)
     }
 
-    /// Who came to a room or went.
-    async fn add_members_of(
+    /// Who came to a room or went, whatever of it is shown.
+    pub(super) async fn add_members_of(
         &self,
         lists: &mut DeviceLists,
         snapshot: &Snapshot,

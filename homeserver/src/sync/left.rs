@@ -6,7 +6,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync> ("Left Room",
 //! "Invited Room")
 
-use ruma::{RoomId, events::StateEventType};
+use ruma::{RoomId, UserId, events::StateEventType};
 use serde::Deserialize;
 use serde_json::value::RawValue as RawJsonValue;
 
@@ -18,8 +18,8 @@ use super::{
     window::Window,
 };
 use crate::{
-    rooms::{Snapshot, json::JsonWriter, projection},
-    store::{MembershipRow, StoreError},
+    rooms::{Snapshot, Standing, json::JsonWriter, projection},
+    store::{MembershipRow, RoomStateMap, StoreError},
 };
 
 /// What stripped state shows of a room.
@@ -34,6 +34,16 @@ const STRIPPED: [&str; 7] = [
     "m.room.canonical_alias",
     "m.room.encryption",
 ];
+
+/// A stay in a room that has ended.
+pub(super) struct Stay {
+    /// The state in which it ended.
+    pub(super) end: RoomStateMap,
+    /// The room order of the event that ended it.
+    end_order: i64,
+    /// The position that the client knows the room up to, if it was there then.
+    known_upto: Option<i64>,
+}
 
 impl Sync {
     /// Writes a room that the user has left, as a value; answers whether there is anything to
@@ -50,36 +60,39 @@ impl Sync {
             out.open().close();
             return Ok(true);
         };
-        if window.after.is_some() {
-            lists.left(&snapshot);
-        }
-        let (timeline, known_upto) = self.left_timeline(window, row, &snapshot).await?;
-        let state = self
-            .left_state(window, &snapshot, &timeline, known_upto)
+        let user = &window.request.user_id;
+        let standing = self.context.rooms.standing(&row.room_id, user).await?;
+        let timeline = self
+            .left_timeline(window, row, &snapshot, &standing)
             .await?;
+        let mut state = State::default();
+        if let Some(stay) = self.stay(user, window.after, &standing).await? {
+            if window.after.is_some() {
+                lists.left(&snapshot, &stay.end);
+            }
+            state = self.left_state(window, &snapshot, &timeline, &stay).await?;
+        }
         out.open();
         self.write_events(out, window, &timeline, &state).await?;
         out.close();
         Ok(true)
     }
 
-    /// The timeline up to the leave, and from where on: the position that the client knows the
-    /// room up to, if it was there then.
+    /// The timeline up to the change of membership that is told.
     async fn left_timeline(
         &self,
         window: &Window<'_>,
         row: &MembershipRow,
         snapshot: &Snapshot,
-    ) -> Result<(Timeline, Option<i64>), StoreError> {
-        let user = &window.request.user_id;
+        standing: &Standing,
+    ) -> Result<Timeline, StoreError> {
         let leave = self.context.store.event(&row.event_id).await?;
         // The leave stands in the timeline, or else (an outlier) nothing of the timeline is told.
         let Some(left_at) = leave.as_ref().and_then(|event| event.position) else {
-            return Ok((Timeline::default(), window.after));
+            return Ok(Timeline::default());
         };
-        let standing = self.context.rooms.standing(&row.room_id, user).await?;
         let query = TimelineQuery {
-            reader: user,
+            reader: &window.request.user_id,
             room: &row.room_id,
             interval: Interval {
                 after: window.after,
@@ -87,10 +100,39 @@ impl Sync {
             },
             section: &window.request.filter.timeline,
             ignored: &window.ignored,
-            visible_to: Some(&standing),
+            visible_to: Some(standing),
             order_min: snapshot.order_min,
         };
-        Ok((self.timeline(&query).await?, window.after))
+        self.timeline(&query).await
+    }
+
+    /// The stay that ended since the client's token; none if the user was never joined (an invite
+    /// was refused), or if the client knows that it ended.
+    pub(super) async fn stay(
+        &self,
+        user: &UserId,
+        after: Option<i64>,
+        standing: &Standing,
+    ) -> Result<Option<Stay>, StoreError> {
+        let Some(left_by) = standing.left_by() else {
+            return Ok(None);
+        };
+        let (Some(group), Some(end_order)) = (left_by.state_after, left_by.room_order) else {
+            return Ok(None);
+        };
+        let mut known_upto = None;
+        if let Some(after) = after {
+            if left_by.position.is_none_or(|position| position <= after) {
+                return Ok(None);
+            }
+            let before = self.context.rooms.member_before(left_by, user).await?;
+            known_upto = self.known_before(user, before, after).await?;
+        }
+        Ok(Some(Stay {
+            end: self.context.store.state_at(group).await?,
+            end_order,
+            known_upto,
+        }))
     }
 
     async fn left_state(
@@ -98,7 +140,7 @@ impl Sync {
         window: &Window<'_>,
         snapshot: &Snapshot,
         timeline: &Timeline,
-        known_upto: Option<i64>,
+        stay: &Stay,
     ) -> Result<State, StoreError> {
         // Without an event that the user may see there is no state that they may see.
         if timeline.events.is_empty() || !window.request.filter.state.allows_room(&snapshot.room_id)
@@ -109,8 +151,10 @@ impl Sync {
             request: window.request,
             device: &window.device,
             snapshot,
+            end: &stay.end,
+            end_order: stay.end_order,
             timeline,
-            known_upto,
+            known_upto: stay.known_upto,
             heroes: &[],
         })
         .await

@@ -16,12 +16,14 @@ use std::{
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
+mod room_feed;
+
+use self::room_feed::RoomFeed;
+pub use self::room_feed::{ROOM_ROWS_MAX, RoomLogRow};
 use crate::store::{LogKind, LogRow, Published};
 
 /// Changes that a feed remembers; what is older lies below its floor.
 const CHANGES_MAX: usize = 256;
-/// Rows of the log that a followed room remembers.
-pub const ROOM_ROWS_MAX: usize = 64;
 /// Changed keys that are remembered for everybody.
 const KEYS_MAX: usize = 4096;
 /// Changed keys whose followers are still to be woken; beyond that everybody is.
@@ -61,27 +63,6 @@ pub struct Changed {
     pub own: bool,
 }
 
-/// A row of a room's log, without its scope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoomLogRow {
-    /// Its position.
-    pub position: i64,
-    /// What happened.
-    pub kind: LogKind,
-    /// What it is about.
-    pub reference: Arc<str>,
-}
-
-impl From<&LogRow> for RoomLogRow {
-    fn from(row: &LogRow) -> Self {
-        Self {
-            position: row.position,
-            kind: row.kind,
-            reference: row.reference.as_deref().unwrap_or_default().into(),
-        }
-    }
-}
-
 /// All feeds.
 #[derive(Debug)]
 pub struct Feeds {
@@ -119,14 +100,6 @@ enum Change {
     Own,
 }
 
-#[derive(Debug, Default)]
-struct RoomFeed {
-    /// Above this, `rows` is complete.
-    floor: i64,
-    rows: VecDeque<RoomLogRow>,
-    followers: Vec<u64>,
-}
-
 impl UserFeed {
     fn note(&mut self, position: i64, change: Change) {
         // One entry for a run of changes of the same kind: a token inside the run still sees it.
@@ -143,14 +116,13 @@ impl UserFeed {
     }
 }
 
-impl RoomFeed {
-    fn note(&mut self, row: RoomLogRow) {
-        self.rows.push_back(row);
-        while self.rows.len() > ROOM_ROWS_MAX {
-            if let Some(oldest) = self.rows.pop_front() {
-                self.floor = oldest.position;
-            }
-        }
+impl UserFeed {
+    /// Whether something may have happened to the user above a position.
+    fn has_own_above(&self, upto: i64) -> bool {
+        let newer = self.changes.iter().rev();
+        let mut newer = newer.take_while(|(position, _)| *position > upto);
+        self.floor.is_none_or(|floor| floor > upto)
+            || newer.any(|(_, change)| *change == Change::Own)
     }
 }
 
@@ -168,6 +140,7 @@ impl Index {
             .entry(room.to_owned())
             .or_insert_with(|| RoomFeed {
                 floor: seen,
+                receipts_floor: seen,
                 ..RoomFeed::default()
             });
         feed.followers.push(id);
@@ -354,9 +327,17 @@ impl Feeds {
         }
     }
 
-    /// Stops following a room that the user is not in.
-    pub fn unfollow(&self, feed: &Feed, room: &RoomId) {
-        self.index().unfollow(feed.id, room);
+    /// Stops following a room that the user was not in at `upto`, unless something happened to the
+    /// user since: that may have been a join, which follows the room again.
+    pub fn unfollow(&self, feed: &Feed, room: &RoomId, upto: i64) {
+        let mut index = self.index();
+        if index
+            .users
+            .get(&feed.id)
+            .is_none_or(|user| !user.has_own_above(upto))
+        {
+            index.unfollow(feed.id, room);
+        }
     }
 
     /// What changed for a user with `after < position <= upto`; `None` below the feed's floor.
@@ -396,6 +377,13 @@ impl Feeds {
         Some(feed.rows.range(from..to.max(from)).cloned().collect())
     }
 
+    /// Whether the rows of a followed room above `after` tell its receipts too.
+    pub fn hears_receipts(&self, room: &RoomId, after: i64) -> bool {
+        let index = self.index();
+        let feed = index.rooms.get(room);
+        feed.is_some_and(|feed| feed.receipts_floor <= after)
+    }
+
     /// The newest rows of a followed room up to `upto`, oldest first, if at least `events` of them
     /// are events or the room has no more; and whether they are all that there are.
     pub fn newest_rows(
@@ -418,8 +406,8 @@ impl Feeds {
         enough.then(|| (feed.rows.range(from..to).cloned().collect(), complete))
     }
 
-    /// Remembers rows of a followed room that were read from the database: all those with
-    /// `floor < position <= upto`, oldest first.
+    /// Remembers rows of a followed room that were read from the database: all those that are no
+    /// receipts, with `floor < position <= upto`, oldest first.
     pub fn learn_rows(&self, room: &RoomId, rows: &[RoomLogRow], floor: i64, upto: i64) {
         let mut index = self.index();
         let Some(feed) = index.rooms.get_mut(room) else {

@@ -12,7 +12,7 @@ use ruma::{
 };
 use serde_json::{Map, Value};
 
-use super::{Sync, unread::RoomFacts};
+use super::{Sync, threads::threads_of, unread::RoomFacts};
 use crate::{
     rooms::projection,
     store::{Event, LogRow, Membership, Scope, StoreError},
@@ -115,7 +115,8 @@ impl Sync {
             }
             None => events.to_vec(),
         };
-        for event in &seen {
+        let threads = threads_of(&self.context.store, &seen).await?;
+        for (event, thread) in seen.iter().zip(&threads) {
             let Some(actions) = facts.actions(rules, event, user) else {
                 continue;
             };
@@ -123,7 +124,9 @@ impl Sync {
                 found.push(Notifying {
                     event: Arc::clone(event),
                     actions: actions.to_vec(),
-                    is_read: read.as_ref().is_some_and(|read| read.covers_event(event)),
+                    is_read: read
+                        .as_ref()
+                        .is_some_and(|read| read.covers_event(event, thread)),
                 });
             }
         }

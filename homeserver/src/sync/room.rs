@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use ruma::{OwnedUserId, RoomId};
+use ruma::{OwnedUserId, RoomId, UserId};
 
 use super::{
-    Sync,
+    Sync, SyncRequest,
     device_lists::DeviceLists,
     ephemeral::{self, Receipt},
     filter::SyncFilter,
@@ -59,6 +59,10 @@ impl Sync {
         if window.after.is_some() {
             match known_upto {
                 None => lists.joined(&snapshot),
+                Some(after) if hides_members(window.request, &row.room_id) => {
+                    self.add_members_of(lists, &snapshot, after, window.upto)
+                        .await?;
+                }
                 Some(_) => lists.members(&snapshot, &timeline, &state),
             }
         }
@@ -108,7 +112,7 @@ impl Sync {
 
     /// The position up to which the client knows the room: that of its token, unless the user has
     /// joined since.
-    async fn known_upto(
+    pub(super) async fn known_upto(
         &self,
         window: &Window<'_>,
         row: &MembershipRow,
@@ -120,8 +124,19 @@ impl Sync {
             return Ok(Some(after));
         }
         // The membership changed since: perhaps only the name. Every change since is followed back.
-        let user = &window.request.user_id;
-        let mut event = self.context.store.event(&row.event_id).await?;
+        let event = self.context.store.event(&row.event_id).await?;
+        self.known_before(&window.request.user_id, event, after)
+            .await
+    }
+
+    /// `after`, if the user was joined from there on up to this change of their membership.
+    pub(super) async fn known_before(
+        &self,
+        user: &UserId,
+        newest: Option<Arc<Event>>,
+        after: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let mut event = newest;
         for _ in 0..OWN_CHANGES_MAX {
             let Some(change) = event else { return Ok(None) };
             if membership(&change) != Membership::Join {
@@ -181,6 +196,8 @@ impl Sync {
             request: window.request,
             device: &window.device,
             snapshot,
+            end: &snapshot.state,
+            end_order: i64::MAX,
             timeline,
             known_upto,
             heroes: heroes.unwrap_or_default(),
@@ -200,7 +217,7 @@ impl Sync {
             return Ok(window.receipts.get(room).cloned().unwrap_or_default());
         }
         let user = &window.request.user_id;
-        if known_upto.is_none() || !timeline.rows.complete {
+        if known_upto.is_none() || !timeline.rows.complete || !timeline.rows.receipts {
             let after = known_upto.unwrap_or(0);
             let rows = self
                 .context
@@ -273,6 +290,12 @@ impl Sync {
             .tell(&window.device, window.upto, members.map(|event| event.id()));
         Ok(())
     }
+}
+
+/// Whether what is asked for does not tell by itself whose membership changed in a room.
+fn hides_members(request: &SyncRequest, room: &RoomId) -> bool {
+    let filter = &request.filter;
+    request.full_state || !filter.state.allows_room(room) || !filter.timeline.allows_room(room)
 }
 
 fn membership(event: &Event) -> Membership {

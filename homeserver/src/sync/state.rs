@@ -11,7 +11,9 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{EventId, OwnedDeviceId, OwnedEventId, OwnedUserId, UserId, events::StateEventType};
+use ruma::{
+    EventId, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, UserId, events::StateEventType,
+};
 
 use super::{Sync, SyncRequest, filter::LazyLoad, timeline::Timeline};
 use crate::{
@@ -25,6 +27,10 @@ pub(super) struct StateQuery<'a> {
     pub(super) request: &'a SyncRequest,
     pub(super) device: &'a (OwnedUserId, OwnedDeviceId),
     pub(super) snapshot: &'a Snapshot,
+    /// The state at the end of what may be told: the present one, or that in which the user left.
+    pub(super) end: &'a RoomStateMap,
+    /// The room order from which on the state is none of the user's affair.
+    pub(super) end_order: i64,
     pub(super) timeline: &'a Timeline,
     /// The position up to which the client knows the room; none if it knows nothing.
     pub(super) known_upto: Option<i64>,
@@ -39,6 +45,8 @@ pub(super) struct State {
     pub(super) events: Vec<Arc<Event>>,
     /// The users whose membership is among what changed (not those that are only loaded lazily).
     pub(super) members_changed: Vec<OwnedUserId>,
+    /// Whether the room's encryption is among what changed.
+    pub(super) encryption_changed: bool,
 }
 
 impl Sync {
@@ -54,6 +62,8 @@ impl Sync {
             .filter(|(kind, _)| query.known_upto.is_some() && *kind == StateEventType::RoomMember)
             .filter_map(|(_, user)| OwnedUserId::try_from(user.as_str()).ok())
             .collect();
+        let encryption = (StateEventType::RoomEncryption, String::new());
+        let encryption_changed = query.known_upto.is_some() && places.contains_key(&encryption);
         self.add_members(query, &base, &mut places);
         let wanted = places
             .into_values()
@@ -65,20 +75,31 @@ impl Sync {
         Ok(State {
             events,
             members_changed,
+            encryption_changed,
         })
     }
 
-    /// The state that is told: just before the timeline, or as it is now.
+    /// The state that is told: just before the timeline, or at its end.
     async fn base(&self, query: &StateQuery<'_>) -> Result<RoomStateMap, StoreError> {
-        let current = || Ok(query.snapshot.state.clone());
+        let end = || Ok(query.end.clone());
         if query.request.use_state_after {
-            return current();
+            return end();
         }
         match query.timeline.events.first() {
-            None => current(),
+            None => end(),
+            // What a user who is gone sees later is about themselves alone.
+            Some(first)
+                if first
+                    .room_order
+                    .is_some_and(|order| order > query.end_order) =>
+            {
+                end()
+            }
             Some(first) => match first.state_before {
                 None => Ok(RoomStateMap::default()),
-                Some(group) if group == query.snapshot.state_group => current(),
+                Some(group) if group == query.snapshot.state_group => {
+                    Ok(query.snapshot.state.clone())
+                }
                 Some(group) => self.context.store.state_at(group).await,
             },
         }
@@ -94,7 +115,8 @@ impl Sync {
         let mut places = HashMap::new();
         let timeline = query.timeline;
         if timeline.limited || !timeline.rows.complete {
-            let known = self.state_known_at(query, known_upto).await?;
+            let room = &query.snapshot.room_id;
+            let known = self.state_known_at(room, known_upto).await?;
             for StateChange(kind, key, id) in difference(&known, base) {
                 places.extend(id.map(|id| ((kind, key), id)));
             }
@@ -106,8 +128,8 @@ impl Sync {
             places.extend(place.map(|place| (place, event.id().to_owned())));
         }
         for place in &timeline.resolved {
-            let current = query.snapshot.state.get(place);
-            places.extend(current.map(|id| (place.clone(), id.clone())));
+            let standing = query.end.get(place);
+            places.extend(standing.map(|id| (place.clone(), id.clone())));
         }
         if query.request.use_state_after {
             let told = timeline
@@ -115,24 +137,21 @@ impl Sync {
                 .iter()
                 .filter_map(|event| event.pdu.state_place());
             for place in told {
-                let current = query.snapshot.state.get(&place).cloned();
-                places.extend(current.map(|id| (place, id)));
+                let standing = query.end.get(&place).cloned();
+                places.extend(standing.map(|id| (place, id)));
             }
         }
         Ok(places)
     }
 
     /// The state of a room as a client with such a token knows it.
-    async fn state_known_at(
+    pub(super) async fn state_known_at(
         &self,
-        query: &StateQuery<'_>,
+        room: &RoomId,
         position: i64,
     ) -> Result<RoomStateMap, StoreError> {
         let store = &self.context.store;
-        let Some(id) = store
-            .newest_event_at(&query.snapshot.room_id, position)
-            .await?
-        else {
+        let Some(id) = store.newest_event_at(room, position).await? else {
             return Ok(RoomStateMap::default());
         };
         match store.event(&id).await?.and_then(|event| event.state_after) {

@@ -2,7 +2,8 @@
 //! of the room holds there.
 //!
 //! Invariant: at most [`SCANS_MAX`] pages are read, whatever the filter; what is left out then
-//! shows as `limited`, never as missing.
+//! shows as `limited`, never as missing. Only events count: however many receipts a room has, they
+//! take no event's place.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync> (`timeline`)
 
@@ -13,7 +14,7 @@ use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, UserId, events::TimelineE
 use super::{Sync, filter::RoomSection, notify::RoomLogRow, token::RoomToken};
 use crate::{
     rooms::Standing,
-    store::{Event, LogEnd, LogKind, Scope, StateKey, StoreError},
+    store::{Event, LogKind, StateKey, StoreError},
 };
 
 /// Rows that one read of the log asks for, beside the events wanted.
@@ -34,6 +35,8 @@ pub(super) struct Rows {
     pub(super) rows: Vec<RoomLogRow>,
     /// Whether these are all rows of the interval; otherwise they are its newest.
     pub(super) complete: bool,
+    /// Whether receipts are among them; otherwise they must be asked for.
+    pub(super) receipts: bool,
 }
 
 impl Rows {
@@ -43,6 +46,15 @@ impl Rows {
         events
             .filter_map(|row| OwnedEventId::try_from(&*row.reference).ok())
             .collect()
+    }
+
+    /// The places that rows of [`LogKind::ResolvedState`] name.
+    pub(super) fn resolved(&self) -> Vec<StateKey> {
+        let rows = self.rows.iter();
+        let resolved = rows.filter(|row| row.kind == LogKind::ResolvedState);
+        let places =
+            resolved.filter_map(|row| serde_json::from_str::<Vec<StateKey>>(&row.reference).ok());
+        places.flatten().collect()
     }
 
     fn events(&self) -> usize {
@@ -120,12 +132,17 @@ impl Sync {
             return Ok(Rows {
                 rows,
                 complete: true,
+                receipts: after.is_some_and(|after| self.feeds.hears_receipts(room, after)),
             });
         }
         let known = self.feeds.newest_rows(room, upto, events);
         let known = known.filter(|(rows, _)| after.is_none_or(|after| reaches(rows, after)));
         if let Some((rows, complete)) = known {
-            return Ok(Rows { rows, complete });
+            return Ok(Rows {
+                rows,
+                complete,
+                receipts: false,
+            });
         }
         self.read_rows(room, interval, events + ROWS_SPARE).await
     }
@@ -137,13 +154,9 @@ impl Sync {
         limit: usize,
     ) -> Result<Rows, StoreError> {
         let after = interval.after.unwrap_or(0);
-        let scope = Scope::Room(room);
-        let (upto, newest) = (interval.upto, LogEnd::Newest);
-        let read = self
-            .context
-            .store
-            .log_of(scope, after, upto, newest, limit as u64)
-            .await?;
+        let upto = interval.upto;
+        let store = &self.context.store;
+        let read = store.events_logged(room, after, upto, limit as u64).await?;
         let complete = read.len() < limit;
         let rows: Vec<RoomLogRow> = read.iter().rev().map(RoomLogRow::from).collect();
         let floor = match rows.first() {
@@ -151,7 +164,11 @@ impl Sync {
             _ => after,
         };
         self.feeds.learn_rows(room, &rows, floor, upto);
-        Ok(Rows { rows, complete })
+        Ok(Rows {
+            rows,
+            complete,
+            receipts: false,
+        })
     }
 
     /// The timeline of an interval.
@@ -273,22 +290,11 @@ fn timeline_of(
     Timeline {
         state_left_out: left_out.cloned().collect(),
         members_changed: all.iter().any(|event| is_member(&event)),
-        resolved: resolved_of(&rows),
+        resolved: rows.resolved(),
         prev_batch: prev_batch.map(RoomToken),
         limited,
         events,
         expired: Vec::new(),
         rows,
     }
-}
-
-/// The places that rows of [`LogKind::ResolvedState`] name.
-fn resolved_of(rows: &Rows) -> Vec<StateKey> {
-    let resolved = rows
-        .rows
-        .iter()
-        .filter(|row| row.kind == LogKind::ResolvedState);
-    let places =
-        resolved.filter_map(|row| serde_json::from_str::<Vec<StateKey>>(&row.reference).ok());
-    places.flatten().collect()
 }

@@ -22,7 +22,7 @@ use quick_cache::sync::Cache;
 use ruma::{
     OwnedRoomId, OwnedUserId, UserId,
     events::{
-        StateEventType,
+        StateEventType, TimelineEventType,
         room::power_levels::{RoomPowerLevels, RoomPowerLevelsSource},
     },
     push::{Action, PushConditionPowerLevelsCtx, Ruleset},
@@ -30,7 +30,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::Sync;
+use super::{Sync, threads::threads_of};
 use crate::{
     rooms::{Snapshot, projection},
     store::{Direction, Event, StoreError},
@@ -132,6 +132,28 @@ impl Unread {
             .retain(|(_, room), _| !rooms.contains(room.as_str()));
     }
 
+    /// Forgets a user's room: after a change of their membership.
+    pub(super) fn forget_room(&self, user: &str, room: &str) {
+        let (Ok(user), Ok(room)) = (OwnedUserId::try_from(user), OwnedRoomId::try_from(room))
+        else {
+            return;
+        };
+        self.reads.fetch_add(1, Ordering::AcqRel);
+        self.rooms.remove(&(user, room));
+    }
+
+    /// Remembers what was counted while `reads` was the number of receipts, unless there was another.
+    fn remember(&self, key: Key, counted: Remembered, reads: u64) {
+        let is_current = || self.reads.load(Ordering::Acquire) == reads;
+        if is_current() {
+            self.rooms.insert(key.clone(), Arc::new(counted));
+        }
+        // A receipt that came before the insertion found nothing here that it could have marked.
+        if !is_current() {
+            self.rooms.remove(&key);
+        }
+    }
+
     /// Forgets a user's rooms: after a change of push rules.
     pub(super) fn forget(&self, user: &str) {
         self.reads.fetch_add(1, Ordering::AcqRel);
@@ -148,10 +170,10 @@ impl ReadUpTo {
         self.covers_place(event.order, &event.thread)
     }
 
-    /// Whether an event of the room is read.
-    pub(super) fn covers_event(&self, event: &Event) -> bool {
+    /// Whether an event of the room, in this thread, is read.
+    pub(super) fn covers_event(&self, event: &Event, thread: &str) -> bool {
         let order = event.room_order.unwrap_or(i64::MAX);
-        self.covers_place(order, &thread_of(event))
+        self.covers_place(order, thread)
     }
 
     fn covers_place(&self, order: i64, thread: &str) -> bool {
@@ -192,11 +214,7 @@ impl Sync {
             counted.unread.retain(|event| !upto.covers(event));
         }
         let counts = sum(&counted.unread);
-        if self.unread.reads.load(Ordering::Acquire) == reads {
-            self.unread.rooms.insert(key, Arc::new(counted));
-        } else {
-            self.unread.rooms.remove(&key);
-        }
+        self.unread.remember(key, counted, reads);
         Ok(counts)
     }
 
@@ -224,9 +242,15 @@ impl Sync {
         let ignored = self.context.store.ignored_users(user).await?;
         let room = RoomFacts::new(self, snapshot, user, &events).await?;
         let now_ms = self.context.rooms.showing_ms();
-        for event in events.iter().rev() {
+        let threads = threads_of(&self.context.store, &events).await?;
+        for (event, thread) in events.iter().zip(threads).rev() {
             let order = event.room_order.unwrap_or(i64::MIN);
             counted.order = counted.order.max(order);
+            // "When the user updates their read receipt (either by using the API or by sending an
+            // event), notifications prior to and including that event MUST be marked as read."
+            if event.pdu.sender == user && is_reading(event) {
+                counted.unread.retain(|unread| *unread.thread != *thread);
+            }
             if !projection::is_readable(event, now_ms) || ignored.contains(&event.pdu.sender) {
                 continue;
             }
@@ -234,7 +258,7 @@ impl Sync {
             if count.notify {
                 counted.unread.push(UnreadEvent {
                     order,
-                    thread: thread_of(event).into(),
+                    thread: thread.into(),
                     highlight: count.highlight,
                 });
             }
@@ -261,7 +285,11 @@ impl Sync {
         }
         let rows = self.feeds.newest_rows(&snapshot.room_id, i64::MAX, wanted);
         if let Some((rows, complete)) = rows {
-            let rows = super::timeline::Rows { rows, complete };
+            let rows = super::timeline::Rows {
+                rows,
+                complete,
+                receipts: false,
+            };
             let mut events = store.events(&rows.event_ids()).await?;
             events.retain(|event| event.room_order.is_some_and(|order| order > above));
             events.reverse();
@@ -273,7 +301,7 @@ impl Sync {
         Ok(events)
     }
 
-    /// Up to where a user has read; a room without a receipt is read up to where the user joined.
+    /// Up to where a user has read, and at least up to where they joined: an absence is not counted.
     pub(super) async fn read_up_to(
         &self,
         user: &UserId,
@@ -289,15 +317,9 @@ impl Sync {
             let known = upto.entry(receipt.thread).or_insert(receipt.room_order);
             *known = receipt.room_order.max(*known);
         }
-        if !upto.contains_key("") {
-            let member = snapshot.members.by_user.get(user);
-            let joined = match member {
-                Some(member) => self.context.store.event(&member.event_id).await?,
-                None => None,
-            };
-            let joined = joined.and_then(|event| event.room_order);
-            upto.insert(String::new(), joined.unwrap_or(i64::MIN));
-        }
+        let read = upto.get("").copied().unwrap_or(i64::MIN);
+        let joined = self.context.rooms.joined_at(snapshot, user, read).await?;
+        upto.insert(String::new(), read.max(joined.unwrap_or(i64::MIN)));
         Ok(ReadUpTo(upto))
     }
 }
@@ -315,30 +337,10 @@ fn sum(unread: &[UnreadEvent]) -> RoomCounts {
     counts
 }
 
-/// The thread of an event: its root, or `main`.
-///
-/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#threading>
-pub(super) fn thread_of(event: &Event) -> String {
-    #[derive(Deserialize)]
-    struct Content {
-        #[serde(rename = "m.relates_to")]
-        relates_to: Relation,
-    }
-    #[derive(Deserialize)]
-    struct Relation {
-        rel_type: String,
-        event_id: String,
-    }
-    let content = event.pdu.content.get();
-    let relation = content
-        .contains("m.thread")
-        .then(|| serde_json::from_str::<Content>(content));
-    match relation {
-        Some(Ok(content)) if content.relates_to.rel_type == "m.thread" => {
-            content.relates_to.event_id
-        }
-        _ => "main".to_owned(),
-    }
+/// Whether an event is a sign that its sender has read what came before: anything but a change of
+/// how they appear in the room.
+fn is_reading(event: &Event) -> bool {
+    event.pdu.kind != TimelineEventType::RoomMember
 }
 
 impl Sync {

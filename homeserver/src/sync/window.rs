@@ -81,6 +81,8 @@ struct Sections<'a> {
     invite: BTreeMap<&'a RoomId, &'a MembershipRow>,
     knock: BTreeMap<&'a RoomId, &'a MembershipRow>,
     leave: BTreeMap<&'a RoomId, &'a MembershipRow>,
+    /// Those that the filter hides.
+    hidden: Vec<&'a MembershipRow>,
 }
 
 impl Sync {
@@ -166,16 +168,23 @@ impl Sync {
             && !self.has_to_device(request, since.to_device).await?)
     }
 
+    /// What a token says of typing.
+    fn typing_told(&self, revision: i64, memberships: &UserRooms) -> i64 {
+        let sees = |room: &RoomId| memberships.get(room).is_some_and(is_joined);
+        self.context.typing.token(revision, sees)
+    }
+
     async fn empty_answer(
         &self,
         request: &SyncRequest,
         upto: i64,
         typing: i64,
     ) -> Result<Answer, StoreError> {
+        let memberships = self.context.rooms.memberships(&request.user_id).await?;
         let token = SyncToken {
             position: upto,
             to_device: upto,
-            typing,
+            typing: self.typing_told(typing, &memberships),
         };
         let mut out = JsonWriter::with_capacity(192);
         out.open();
@@ -200,13 +209,16 @@ impl Sync {
             return Ok(memberships.keys().cloned().collect());
         };
         let mut rooms: BTreeSet<OwnedRoomId> = own.rooms.iter().cloned().collect();
-        rooms.extend(self.context.typing.rooms_since(since.typing));
         let joined = || {
             memberships
                 .values()
                 .filter(|row| is_joined(row))
                 .map(|row| &*row.room_id)
         };
+        rooms.extend(self.context.typing.rooms_since(since.typing));
+        if self.context.typing.was_lost(since.typing) {
+            rooms.extend(joined().map(ToOwned::to_owned));
+        }
         match changed {
             Some(changed) => rooms.extend(changed.rooms),
             None => {
@@ -229,9 +241,8 @@ impl Sync {
     fn stop_following(&self, feed: &Feed, window: &Window<'_>, rooms: &BTreeSet<OwnedRoomId>) {
         for room in rooms {
             let row = window.memberships.get(room);
-            // A membership that moves meanwhile is heard of through the user's own log.
             if row.is_none_or(|row| !is_joined(row)) && !window.own.memberships.contains(room) {
-                self.feeds.unfollow(feed, room);
+                self.feeds.unfollow(feed, room, window.upto);
             }
         }
     }
@@ -252,6 +263,9 @@ impl Sync {
             .write_rooms(&mut out, window, sections, &mut lists)
             .await?;
         if let Some(after) = window.after {
+            for row in &sections.hidden {
+                self.note_hidden(window, row, &mut lists).await?;
+            }
             let user = &window.request.user_id;
             let lists = self
                 .finish_device_lists(user, lists, after, window.upto)
@@ -265,7 +279,7 @@ impl Sync {
         let token = SyncToken {
             position: window.upto,
             to_device,
-            typing: window.typing,
+            typing: self.typing_told(window.typing, &window.memberships),
         };
         out.key("next_batch").string(&token.to_string()).close();
         Ok(Answer {
@@ -367,8 +381,12 @@ fn sections_of<'a>(
     let mut sections = Sections::default();
     let filter = &window.request.filter;
     let rows = rooms.iter().filter_map(|room| memberships.get(room));
-    for row in rows.filter(|row| filter.allows_room(&row.room_id)) {
+    for row in rows {
         let room = &*row.room_id;
+        if !filter.allows_room(room) {
+            sections.hidden.push(row);
+            continue;
+        }
         // What one is told of a room that one is not in is the change of membership alone.
         let changed = window.after.is_none() || window.own.memberships.contains(room);
         match &row.membership {

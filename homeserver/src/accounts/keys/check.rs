@@ -56,7 +56,7 @@ pub(super) fn signed_part(object: &CanonicalJsonObject) -> Result<String, KeysEr
         .map_err(|_| KeysError::Malformed("the object cannot be signed"))
 }
 
-/// Checks the identity keys of a device, which must have signed them.
+/// Checks the identity keys of a device. Where it has an Ed25519 key, it must have signed them.
 pub(super) fn device_keys(
     json: &RawValue,
     user: &UserId,
@@ -83,14 +83,16 @@ pub(super) fn device_keys(
             "`keys` holds something else than keys",
         ));
     }
-    for algorithm in ["ed25519", "curve25519"] {
-        let key = text(keys, &format!("{algorithm}:{device}"));
-        if key.and_then(public_key).is_none() {
-            return Err(KeysError::Malformed("an identity key is missing or no key"));
-        }
-    }
     let own_key_id = format!("ed25519:{device}");
-    let own_key = text(keys, &own_key_id).unwrap_or_default();
+    // Without an Ed25519 key nobody can be deceived by the rest: it is the clients' affair.
+    let own_key = text(keys, &own_key_id).filter(|key| public_key(key).is_some());
+    let Some(own_key) = own_key else {
+        return Ok(object);
+    };
+    let identity = text(keys, &format!("curve25519:{device}"));
+    if identity.is_some_and(|key| public_key(key).is_none()) {
+        return Err(KeysError::Malformed("an identity key is no key"));
+    }
     if !is_signed_by(&object, user, &own_key_id, own_key) {
         return Err(KeysError::InvalidSignature);
     }
@@ -111,17 +113,23 @@ pub(super) fn one_time_key(key_id: &str, json: &RawValue) -> Result<NewKey, Keys
     }
     let value: CanonicalJsonValue = serde_json::from_str(content)
         .map_err(|_| KeysError::Malformed("a one-time key is not canonical JSON"))?;
-    let key = match &value {
-        CanonicalJsonValue::String(key) if algorithm != "signed_curve25519" => Some(key.as_str()),
-        CanonicalJsonValue::Object(object) if algorithm == "signed_curve25519" => {
+    // "The server is not expected to know" other algorithms: their keys are the clients' affair.
+    let is_key = |key: Option<&str>| key.and_then(public_key).is_some();
+    let is_good = match (algorithm, &value) {
+        ("curve25519", CanonicalJsonValue::String(key)) => is_key(Some(key.as_str())),
+        ("curve25519", _) => false,
+        ("signed_curve25519", CanonicalJsonValue::Object(object)) => {
             let signatures = object.get("signatures").and_then(|value| value.as_object());
-            signatures
-                .filter(|signatures| !signatures.is_empty())
-                .and_then(|_| text(object, "key"))
+            signatures.is_some_and(|signatures| !signatures.is_empty())
+                && is_key(text(object, "key"))
         }
-        _ => None,
+        ("signed_curve25519", _) => false,
+        (_, value) => matches!(
+            value,
+            CanonicalJsonValue::String(_) | CanonicalJsonValue::Object(_)
+        ),
     };
-    if key.and_then(public_key).is_none() {
+    if !is_good {
         return Err(KeysError::Malformed("a one-time key is no key"));
     }
     Ok(NewKey {

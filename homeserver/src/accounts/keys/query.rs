@@ -12,7 +12,9 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use ruma::{CanonicalJsonObject, OwnedDeviceId, OwnedServerName, OwnedUserId, UserId};
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, OwnedDeviceId, OwnedServerName, OwnedUserId, UserId,
+};
 use serde_json::value::RawValue;
 
 use super::{Keys, RemoteUserKeys, check};
@@ -89,6 +91,11 @@ impl Keys {
                 answer.add_local(user, wanted, keys, is_own);
             }
         }
+        // What people call their devices is for users of this server; others need not know.
+        if requester.is_some() {
+            let names = self.store.device_names_of(&ids).await?;
+            answer.add_names(&names);
+        }
         Ok(())
     }
 
@@ -125,24 +132,26 @@ impl Keys {
         }
     }
 
-    /// The master key of a user, local or remote; its canonical object.
-    pub(super) async fn master_key(
+    /// The master keys of users, local or remote, as canonical objects. Their servers are asked all
+    /// at once, each with one question.
+    pub(super) async fn master_keys<'a>(
         &self,
-        user: &UserId,
-    ) -> Result<Option<CanonicalJsonObject>, StoreError> {
+        users: impl Iterator<Item = &'a UserId>,
+    ) -> Result<BTreeMap<OwnedUserId, CanonicalJsonObject>, StoreError> {
         let query = KeyQuery {
-            users: BTreeMap::from([(user.to_owned(), Vec::new())]),
+            users: users.map(|user| (user.to_owned(), Vec::new())).collect(),
             timeout: TIMEOUT_MAX,
         };
         let mut answer = QueryAnswer::default();
-        if self.is_local(user) {
-            self.query_local(None, &query.users, &mut answer).await?;
-        } else {
-            self.query_remote(query.users, query.timeout, &mut answer)
-                .await;
-        }
-        let key = answer.master_keys.remove(user);
-        Ok(key.and_then(|key| check::object(&key).ok()))
+        let (local, remote): (BTreeMap<_, _>, BTreeMap<_, _>) = query
+            .users
+            .into_iter()
+            .partition(|(user, _)| self.is_local(user));
+        self.query_local(None, &local, &mut answer).await?;
+        self.query_remote(remote, query.timeout, &mut answer).await;
+        let keys = answer.master_keys.into_iter();
+        let read = keys.filter_map(|(user, key)| Some((user, check::object(&key).ok()?)));
+        Ok(read.collect())
     }
 }
 
@@ -170,6 +179,27 @@ impl QueryAnswer {
                 KeyUsage::UserSigning => continue,
             };
             keys.insert(user.to_owned(), key.content.clone());
+        }
+    }
+
+    /// Adds what the devices are called. It is not stored with the keys, since nothing signs it.
+    fn add_names(&mut self, names: &HashMap<(OwnedUserId, OwnedDeviceId), String>) {
+        for (user, devices) in &mut self.device_keys {
+            for (device, keys) in devices {
+                let Some(name) = names.get(&(user.clone(), device.clone())) else {
+                    continue;
+                };
+                let Ok(mut object) = check::object(keys) else {
+                    continue;
+                };
+                let name = CanonicalJsonValue::String(name.clone());
+                let unsigned = BTreeMap::from([("device_display_name".to_owned(), name)]);
+                object.insert("unsigned".to_owned(), CanonicalJsonValue::Object(unsigned));
+                let json = check::to_json(&object).map(RawValue::from_string);
+                if let Ok(Ok(json)) = json {
+                    *keys = json;
+                }
+            }
         }
     }
 

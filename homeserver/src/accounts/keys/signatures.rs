@@ -6,7 +6,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keyssignaturesupload>
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use ruma::{CanonicalJsonObject, OwnedUserId, UserId};
 use serde_json::value::RawValue;
@@ -39,6 +39,8 @@ impl Keys {
             return Err(KeysError::TooMany);
         }
         let keys = self.own_keys(signer).await?;
+        let others = users.iter().copied().filter(|user| *user != signer);
+        let masters = self.master_keys(others).await?;
         let mut change = AddSignatures {
             signer: signer.to_owned(),
             own: Vec::new(),
@@ -49,9 +51,8 @@ impl Keys {
             let outcome = if user == signer {
                 own(signer, &keys, name, json).map(|object| change.own.push(object))
             } else {
-                self.foreign(signer, &keys, user, name, json)
-                    .await
-                    .map(|made| change.foreign.extend(made))
+                foreign(signer, &keys, masters.get(user), user, name, json)
+                    .map(|made| change.foreign.push(made))
             };
             match outcome {
                 Ok(()) => {}
@@ -69,41 +70,38 @@ impl Keys {
         }
         Ok(failures)
     }
+}
 
-    /// Signatures over somebody else's master key.
-    async fn foreign(
-        &self,
-        signer: &UserId,
-        keys: &Arc<UserKeys>,
-        user: &UserId,
-        name: &str,
-        json: &RawValue,
-    ) -> Result<Vec<ForeignSignature>, KeysError> {
-        let object = check::object(json)?;
-        let user_signing = keys
-            .cross_signing
-            .get(&KeyUsage::UserSigning)
-            .ok_or(KeysError::InvalidSignature)?;
-        let master = self
-            .master_key(user)
-            .await?
-            .ok_or(KeysError::Malformed("there is no such key"))?;
-        if check::the_key(&master) != Some(name) {
-            return Err(KeysError::Malformed("there is no such key"));
-        }
-        must_say_the_same(&master, &object)?;
-        let key_id = format!("ed25519:{}", user_signing.public_key);
-        let made = check::signatures_of(&object, signer)
-            .find(|(id, _)| *id == key_id)
-            .filter(|(_, signature)| check::is_good(&object, signature, &user_signing.public_key))
-            .ok_or(KeysError::InvalidSignature)?;
-        Ok(vec![ForeignSignature {
-            target_user: user.to_owned(),
-            target_key: name.to_owned(),
-            key_id,
-            signature: made.1.to_owned(),
-        }])
+/// A signature over somebody else's master key, as it stands at their server.
+fn foreign(
+    signer: &UserId,
+    keys: &UserKeys,
+    master: Option<&CanonicalJsonObject>,
+    user: &UserId,
+    name: &str,
+    json: &RawValue,
+) -> Result<ForeignSignature, KeysError> {
+    let object = check::object(json)?;
+    let user_signing = keys
+        .cross_signing
+        .get(&KeyUsage::UserSigning)
+        .ok_or(KeysError::InvalidSignature)?;
+    let master = master.ok_or(KeysError::Malformed("there is no such key"))?;
+    if check::the_key(master) != Some(name) {
+        return Err(KeysError::Malformed("there is no such key"));
     }
+    must_say_the_same(master, &object)?;
+    let key_id = format!("ed25519:{}", user_signing.public_key);
+    let made = check::signatures_of(&object, signer)
+        .find(|(id, _)| *id == key_id)
+        .filter(|(_, signature)| check::is_good(&object, signature, &user_signing.public_key))
+        .ok_or(KeysError::InvalidSignature)?;
+    Ok(ForeignSignature {
+        target_user: user.to_owned(),
+        target_key: name.to_owned(),
+        key_id,
+        signature: made.1.to_owned(),
+    })
 }
 
 /// Signatures over a key of one's own: a device's, or the master key.
@@ -185,5 +183,77 @@ fn must_say_the_same(
         Err(KeysError::Malformed(
             "the object is not the one that is stored",
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use ruma::{
+        OwnedDeviceId, OwnedServerName, ServerName, owned_server_name, owned_user_id,
+        serde::JsonObject, user_id,
+    };
+    use serde_json::value::to_raw_value;
+
+    use super::{
+        super::{Answering, RemoteClaims, RemoteKeys, RemoteOneTimeKeys, RemoteUserKeys},
+        *,
+    };
+    use crate::store::{Store, StoreOptions};
+
+    /// Servers that know no keys, and note who is asked.
+    #[derive(Debug, Default)]
+    struct Asked(Mutex<Vec<OwnedServerName>>);
+
+    impl RemoteKeys for Asked {
+        fn query<'a>(
+            &'a self,
+            server: &'a ServerName,
+            _: BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
+            _: Duration,
+        ) -> Answering<'a, BTreeMap<OwnedUserId, RemoteUserKeys>> {
+            self.0.lock().unwrap().push(server.to_owned());
+            Box::pin(async { Ok(BTreeMap::new()) })
+        }
+
+        fn claim<'a>(
+            &'a self,
+            _: &'a ServerName,
+            _: RemoteClaims,
+            _: Duration,
+        ) -> Answering<'a, RemoteOneTimeKeys> {
+            Box::pin(async { Ok(RemoteOneTimeKeys::new()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn each_server_is_asked_once_however_much_is_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("x.db").display());
+        let store = Store::open(&StoreOptions::new(url)).await.unwrap();
+        let asked = Arc::new(Asked::default());
+        let remote: Arc<dyn RemoteKeys> = Arc::clone(&asked) as _;
+        let keys = Keys::new(store, owned_server_name!("x.org"), remote);
+        let users = [
+            owned_user_id!("@a:one.org"),
+            owned_user_id!("@b:one.org"),
+            owned_user_id!("@c:two.org"),
+        ];
+        let object = to_raw_value(&JsonObject::new()).unwrap();
+        let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        let signed = users
+            .iter()
+            .flat_map(|user| names.iter().map(|name| (&**user, name.as_str(), &*object)));
+        let alice = user_id!("@alice:x.org");
+        let failures = keys.upload_signatures(alice, signed).await.unwrap();
+        assert_eq!(failures.values().map(BTreeMap::len).sum::<usize>(), 60);
+        let asked = asked.0.lock().unwrap();
+        assert_eq!(asked.len(), 2);
+        assert_eq!(asked.iter().collect::<BTreeSet<_>>().len(), 2);
     }
 }

@@ -70,7 +70,7 @@ pub(crate) async fn get_context_route(
         .collect();
     let last = after.last().unwrap_or(&event);
     let state = state_around(&room, &section, last, &all).await?;
-    room.write(out.key("state"), &state).await?;
+    room.write_state(out.key("state"), &state).await?;
     out.close();
     Ok(answer(out))
 }

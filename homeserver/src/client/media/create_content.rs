@@ -9,8 +9,7 @@ use axum::{
     extract::{Query, State},
     response::Response,
 };
-use http::{HeaderMap, header};
-use serde::Deserialize;
+use http::{HeaderMap, Uri, header};
 use serde_json::json;
 
 use crate::{
@@ -19,22 +18,31 @@ use crate::{
     media::Upload,
 };
 
-/// What the query may say.
-#[derive(Debug, Deserialize)]
-pub(crate) struct UploadQuery {
-    pub(super) filename: Option<String>,
+/// The name that the query gives: the first, if it gives several.
+fn filename_of(uri: &Uri) -> Result<Option<String>, ApiError> {
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let Query(pairs) = pairs.map_err(|_| ApiError::invalid_param("The query is malformed"))?;
+    let mut names = pairs.into_iter().filter(|(key, _)| key == "filename");
+    Ok(names.next().map(|(_, name)| name))
 }
 
 /// What the client says of its upload.
-pub(super) fn description(id: Option<String>, query: UploadQuery, headers: &HeaderMap) -> Upload {
+///
+/// # Errors
+/// `M_INVALID_PARAM` for a query that cannot be read.
+pub(super) fn description(
+    id: Option<String>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Upload, ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE);
-    Upload {
+    Ok(Upload {
         id,
         content_type: content_type
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned),
-        filename: query.filename,
-    }
+        filename: filename_of(uri)?,
+    })
 }
 
 /// Refuses early what says itself that it is too long.
@@ -54,12 +62,12 @@ pub(super) fn check_length(app: &App, headers: &HeaderMap) -> Result<(), ApiErro
 pub(crate) async fn create_content_route(
     State(app): State<App>,
     requester: Requester,
-    Query(query): Query<UploadQuery>,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     check_length(&app, &headers)?;
-    let upload = description(None, query, &headers);
+    let upload = description(None, &uri, &headers)?;
     let pieces = body.into_data_stream();
     let id = app.media.keep(&requester.user_id, upload, pieces).await?;
     let uri = format!("mxc://{}/{id}", app.config.server_name);

@@ -47,7 +47,7 @@ pub(crate) async fn get_member_events_route(
                 .is_none_or(|unwanted| *unwanted != membership)
     });
     let mut out = JsonWriter::with_capacity(512 * events.len() + 16);
-    room.write(out.open().key("chunk"), &events).await?;
+    room.write_state(out.open().key("chunk"), &events).await?;
     out.close();
     Ok(answer(out))
 }

@@ -100,7 +100,7 @@ pub(crate) async fn get_message_events_route(
     {
         let state = app.store.state_at(group).await?;
         let senders = room.senders(&state, &page.events).await?;
-        room.write(out.key("state"), &senders).await?;
+        room.write_state(out.key("state"), &senders).await?;
     }
     out.close();
     Ok(answer(out))
@@ -119,7 +119,11 @@ async fn page(
     let mut scanned = 0;
     while page.events.len() < limit && scanned < SCANNED_MAX {
         let at = page.end.unwrap_or(stretch.from);
-        let (events, is_last) = read(room, stretch, at, limit).await?;
+        let Part {
+            events,
+            is_last,
+            fetched,
+        } = read(room, stretch, at, limit).await?;
         scanned += events.len();
         let Some(last) = events.last().and_then(|event| event.room_order) else {
             page.end = None;
@@ -137,7 +141,8 @@ async fn page(
             None if is_last => None,
             None => Some(beyond(last, stretch.direction)),
         };
-        if page.end.is_none() {
+        // Other servers are asked once a page: the client asks for more if it wants more.
+        if page.end.is_none() || fetched {
             break;
         }
     }
@@ -152,13 +157,22 @@ fn beyond(order: i64, direction: Direction) -> RoomToken {
     }
 }
 
+/// Events from a gap on.
+struct Part {
+    events: Vec<Arc<Event>>,
+    /// Whether the stretch ends with them.
+    is_last: bool,
+    /// Whether other servers have just given some of them, and may have more.
+    fetched: bool,
+}
+
 /// Events from a gap on, and whether the stretch ends with them.
 async fn read(
     room: &ReadableRoom<'_>,
     stretch: &Stretch,
     at: RoomToken,
     limit: usize,
-) -> Result<(Vec<Arc<Event>>, bool), StoreError> {
+) -> Result<Part, StoreError> {
     let (store, id) = (&room.app.store, &room.snapshot.room_id);
     let exclusive = match stretch.direction {
         Direction::Backward => at.0,
@@ -168,16 +182,18 @@ async fn read(
     let mut events = store
         .timeline(id, exclusive, direction, limit as u64)
         .await?;
+    let mut fetched = false;
     if direction == Direction::Backward && events.len() < limit {
         // Where what is held ends, other servers may know more. One that fails has no more.
         let more = room.app.rooms.backfill(id, BACKFILL_EVENTS).await;
-        if more.unwrap_or(false) {
+        fetched = more.unwrap_or(false);
+        if fetched {
             events = store
                 .timeline(id, exclusive, direction, limit as u64)
                 .await?;
         }
     }
-    let mut is_last = events.len() < limit;
+    let mut is_last = events.len() < limit && !fetched;
     if let Some(to) = stretch.to {
         let before = events.len();
         events.retain(|event| {
@@ -190,5 +206,9 @@ async fn read(
         });
         is_last |= events.len() < before;
     }
-    Ok((events, is_last))
+    Ok(Part {
+        events,
+        is_last,
+        fetched,
+    })
 }

@@ -7,7 +7,7 @@
 use axum::extract::State;
 use ruma::{api::client::profile::get_profile::v3, profile::UserProfile};
 
-use super::profile_of;
+use super::{may_look, profile_of};
 use crate::{
     app::App,
     http::{
@@ -19,9 +19,10 @@ use crate::{
 /// Shows a profile.
 pub(crate) async fn get_profile_route(
     State(app): State<App>,
-    _: Requester,
+    requester: Option<Requester>,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
+    may_look(&app, requester.as_ref())?;
     let profile = profile_of(&app, &request.user_id, None).await?;
     let mut response = v3::Response::default();
     response.data = profile.into_iter().collect::<UserProfile>();

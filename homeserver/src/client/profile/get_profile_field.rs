@@ -6,7 +6,7 @@ use axum::{extract::State, response::Response};
 use ruma::api::client::profile::get_profile_field::v3;
 use serde_json::{Map, Value};
 
-use super::{no_profile, profile_of};
+use super::{may_look, no_profile, profile_of};
 use crate::{
     app::App,
     http::{
@@ -19,9 +19,10 @@ use crate::{
 /// Shows a field of a profile.
 pub(crate) async fn get_profile_field_route(
     State(app): State<App>,
-    _: Requester,
+    requester: Option<Requester>,
     Ruma(request): Ruma<v3::Request>,
 ) -> Result<Response, ApiError> {
+    may_look(&app, requester.as_ref())?;
     let mut profile = profile_of(&app, &request.user_id, Some(&request.field)).await?;
     let field = request.field.as_str();
     let value = profile.remove(field).ok_or_else(no_profile)?;

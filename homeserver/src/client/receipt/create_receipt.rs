@@ -2,6 +2,8 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidreceiptreceipttypeeventid>
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use ruma::{
     EventId, RoomId,
@@ -17,11 +19,9 @@ use crate::{
         error::ApiError,
         requester::Requester,
     },
-    store::{RecordFullyRead, RecordReceipt},
+    store::{Event, RecordFullyRead, RecordReceipt},
+    sync::threads::{MAIN, threads_of},
 };
-
-/// The thread of a receipt that is for the room itself, outside of threads.
-const MAIN: &str = "main";
 
 /// Notes how far the requester has read.
 pub(crate) async fn create_receipt_route(
@@ -57,7 +57,8 @@ pub(crate) async fn create_receipt_route(
 /// Records a receipt.
 ///
 /// # Errors
-/// `M_FORBIDDEN` if the requester is not in the room, `M_NOT_FOUND` if they see no such event.
+/// `M_FORBIDDEN` if the requester is not in the room, `M_NOT_FOUND` if they see no such event,
+/// `M_INVALID_PARAM` if it is not in the thread.
 pub(crate) async fn record(
     app: &App,
     requester: &Requester,
@@ -71,6 +72,9 @@ pub(crate) async fn record(
     let Some(room_order) = event.room_order else {
         return Err(ApiError::not_found("There is no such event"));
     };
+    if !is_in_thread(app, &event, &thread).await? {
+        return Err(ApiError::invalid_param("The event is not in this thread"));
+    }
     let receipt = RecordReceipt {
         room_id: room.snapshot.room_id.clone(),
         user_id: requester.user_id.clone(),
@@ -82,6 +86,16 @@ pub(crate) async fn record(
     };
     app.store.commit(receipt).await?;
     Ok(())
+}
+
+/// Whether an event may be read in a thread; a thread's root, which is in the main timeline, may
+/// be so in both.
+async fn is_in_thread(app: &App, event: &Arc<Event>, thread: &str) -> Result<bool, ApiError> {
+    if thread.is_empty() || event.id() == thread {
+        return Ok(true);
+    }
+    let threads = threads_of(&app.store, std::slice::from_ref(event)).await?;
+    Ok(threads.first().is_some_and(|found| found == thread))
 }
 
 /// Moves the requester's marker of what has been read in full.

@@ -3,6 +3,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomideventeventid>
 
 use axum::{extract::State, response::Response};
+use http::StatusCode;
 use ruma::api::client::room::get_room_event::v3;
 
 use crate::{
@@ -24,7 +25,10 @@ pub(crate) async fn get_room_event_route(
     let not_found = || ApiError::not_found("There is no such event");
     let room = ReadableRoom::open(&app, &requester, &request.room_id).await;
     // Whoever may not read the room is told no more than that there is nothing for them.
-    let room = room.map_err(|_| not_found())?;
+    let room = room.map_err(|error| match error {
+        ApiError::Standard { status, .. } if status == StatusCode::FORBIDDEN => not_found(),
+        error => error,
+    })?;
     let event = room.event(&request.event_id).await?;
     Ok(raw_json(room.json_of(&event).await?))
 }

@@ -22,6 +22,6 @@ pub(crate) async fn get_state_events_route(
     let ids: Vec<_> = room.state().await?.values().cloned().collect();
     let events = app.store.events(&ids).await?;
     let mut out = JsonWriter::with_capacity(512 * events.len() + 16);
-    room.write(&mut out, &events).await?;
+    room.write_state(&mut out, &events).await?;
     Ok(answer(out))
 }

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::{
     app::App,
     clock::within,
-    http::{error::ApiError, requester::Requester},
+    http::{error::ApiError, rate_limit::Admission, requester::Requester},
     rooms::{Draft, Transaction},
     sync::SyncRequest,
 };
@@ -78,6 +78,8 @@ pub(super) struct Socket {
     app: App,
     requester: Requester,
     request: SyncRequest,
+    /// What counts the events that are sent here; none without a listener.
+    admission: Option<Admission>,
     /// The tokens of responses that are not acknowledged, oldest first.
     unacknowledged: VecDeque<String>,
     /// Pings since the client was last heard of.
@@ -96,11 +98,17 @@ enum Next {
 
 impl Socket {
     /// A socket whose upgrade is done.
-    pub(super) fn new(app: App, requester: Requester, request: SyncRequest) -> Self {
+    pub(super) fn new(
+        app: App,
+        requester: Requester,
+        request: SyncRequest,
+        admission: Option<Admission>,
+    ) -> Self {
         Self {
             app,
             requester,
             request,
+            admission,
             unacknowledged: VecDeque::new(),
             silent_pings: 0,
             sends: FuturesUnordered::new(),
@@ -176,8 +184,13 @@ impl Socket {
         match frame {
             Frame::Ack(token) => self.acknowledge(&token).await,
             Frame::Send(send) => {
-                self.sends
-                    .push(send_event(self.app.clone(), &self.requester, send));
+                let user = &self.requester.user_id;
+                let admitted = self.admission.as_ref();
+                let admitted = admitted.map_or(Ok(()), |limits| limits.charge_message(user));
+                self.sends.push(match admitted {
+                    Ok(()) => send_event(self.app.clone(), &self.requester, send),
+                    Err(refusal) => async move { failed(send.txn_id, refusal) }.boxed(),
+                });
                 Ok(())
             }
             Frame::Refresh(refresh) => self.refresh(&refresh.access_token).await,

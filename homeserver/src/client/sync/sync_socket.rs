@@ -23,7 +23,13 @@ use ruma::api::client::sync::sync_events::v3;
 use super::{socket::Socket, sync_events::sync_request};
 use crate::{
     app::App,
-    http::{decode::decode, error::ApiError, peer::Peer, requester::TokenError},
+    http::{
+        decode::decode,
+        error::ApiError,
+        peer::Peer,
+        rate_limit::Admission,
+        requester::{TokenError, admit},
+    },
 };
 
 /// The subprotocol that browsers ask for, and are answered with.
@@ -49,7 +55,8 @@ pub(crate) async fn sync_socket_route(
         return Err(ApiError::forbidden("A WebSocket needs TLS"));
     }
     let token = token_of(&parts.headers).ok_or(TokenError::Missing)?;
-    let requester = app.authenticator.authenticate(&token).await?;
+    let requester = admit(&parts, &token, &app.authenticator).await?;
+    let admission = parts.extensions.get::<Admission>().cloned();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
     let upgrade = upgrade.map_err(|rejection| not_a_socket(&rejection))?;
     let query: v3::Request = decode(parts, bytes::Bytes::new(), &[])?;
@@ -61,7 +68,9 @@ pub(crate) async fn sync_socket_route(
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |stream| async move {
         let held = app.drain.hold();
-        Socket::new(app, requester, request).serve(stream).await;
+        Socket::new(app, requester, request, admission)
+            .serve(stream)
+            .await;
         drop(held);
     }))
 }

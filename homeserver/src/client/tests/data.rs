@@ -42,7 +42,13 @@ async fn a_profile_is_shown_to_users_and_changed_by_its_owner() {
     let one = expect_ok(server.get(&bob, &field("org.example.desk")).await);
     assert_eq!(one, json!({"org.example.desk": [7]}));
     let stranger = server.call("GET", &path, "", Value::Null).await;
-    expect(&stranger, 401, "M_MISSING_TOKEN");
+    assert_eq!(expect_ok(stranger), shown);
+    let stranger = server
+        .call("GET", &field("displayname"), "", Value::Null)
+        .await;
+    assert_eq!(expect_ok(stranger), json!({"displayname": "Alice"}));
+    let bad = server.call("GET", &path, "bad", Value::Null).await;
+    expect(&bad, 401, "M_UNKNOWN_TOKEN");
     let other = server
         .put(&bob, &field("displayname"), json!({"displayname": "Bob"}))
         .await;
@@ -81,6 +87,16 @@ async fn a_profile_is_shown_to_users_and_changed_by_its_owner() {
 }
 
 #[tokio::test]
+async fn a_server_may_show_profiles_to_its_users_alone() {
+    let server = Server::with(|config| config.profiles.public = false).await;
+    let alice = server.register("alice").await;
+    let path = format!("/profile/{}", alice.id);
+    let stranger = server.call("GET", &path, "", Value::Null).await;
+    expect(&stranger, 403, "M_FORBIDDEN");
+    expect_ok(server.get(&alice, &path).await);
+}
+
+#[tokio::test]
 async fn a_profile_has_a_greatest_length() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
@@ -107,7 +123,7 @@ async fn a_profile_has_a_greatest_length() {
     let wrong = server
         .put(&alice, &path("org.b"), json!({"org.c": 1}))
         .await;
-    expect(&wrong, 400, "M_BAD_JSON");
+    expect(&wrong, 400, "M_MISSING_PARAM");
 }
 
 #[tokio::test]
@@ -344,7 +360,7 @@ async fn a_new_name_reaches_the_rooms_and_only_those_who_share_one_find_it() {
     let alice = server.register("alice").await;
     let bob = server.register("bob").await;
     let carol = server.register("carol").await;
-    let body = json!({"preset": "public_chat"});
+    let body = json!({"preset": "private_chat", "invite": [bob.id]});
     let (status, room) = server.post(&alice, "/createRoom", body).await;
     assert_eq!(status, 200, "{room}");
     let room = room["room_id"].as_str().unwrap().to_owned();

@@ -294,3 +294,40 @@ async fn an_image_has_thumbnails_and_nothing_else_does() {
     let broken = server.put_media(&alice, "image/png", b"PNG").await;
     expect(&refused(&broken, small).await, 400, "M_UNKNOWN");
 }
+
+#[tokio::test]
+async fn what_a_stop_cut_off_is_cleared_away_and_taken_again() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let reserved = server
+        .call(
+            "POST",
+            "/_matrix/media/v1/create",
+            &alice.token,
+            Value::Null,
+        )
+        .await;
+    let uri = expect_ok(reserved)["content_uri"].clone();
+    let id = uri.as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let folder = server.app.config.media_dir();
+    let (shelf, unfinished) = (folder.join(&id[..2]), folder.join("unfinished"));
+    for folder in [&shelf, &unfinished] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    // A stop between the file's name and its row, and one in the middle of an upload.
+    std::fs::write(shelf.join(&id), b"half").unwrap();
+    std::fs::write(unfinished.join("rest"), b"half").unwrap();
+    let server = server.restart().await;
+    assert!(!unfinished.join("rest").exists());
+    let path = format!("/_matrix/media/v3/upload/example.org/{id}");
+    let put = server
+        .send("PUT", &path, &alice.token, Body::from("whole"))
+        .await;
+    expect_ok(put);
+    let served = server.fetch(&alice, &format!("{DOWNLOAD}/{id}")).await;
+    assert_eq!(served.body, b"whole");
+    let again = server
+        .send("PUT", &path, &alice.token, Body::from("other"))
+        .await;
+    expect(&again, 409, "M_CANNOT_OVERWRITE_MEDIA");
+}

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Server, User, expect, expect_ok};
 
+mod busy;
+mod counts;
+mod gone;
 mod held;
 mod people;
 mod reading;
@@ -57,7 +60,7 @@ impl Server {
 }
 
 /// A filter as it stands in a query.
-fn filter(definition: &Value) -> String {
+pub(super) fn filter(definition: &Value) -> String {
     let text = definition.to_string();
     let encoded: String = text
         .bytes()
@@ -69,7 +72,7 @@ fn filter(definition: &Value) -> String {
     format!("&filter={encoded}")
 }
 
-fn next(answer: &Value) -> String {
+pub(super) fn next(answer: &Value) -> String {
     answer["next_batch"].as_str().unwrap().to_owned()
 }
 
@@ -85,7 +88,7 @@ fn bodies(events: &Value) -> Vec<String> {
 }
 
 /// Types and state keys of events.
-fn places(events: &Value) -> Vec<(String, String)> {
+pub(super) fn places(events: &Value) -> Vec<(String, String)> {
     let events = events.as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let mut places: Vec<_> = events

@@ -1,15 +1,18 @@
 //! `POST /_matrix/client/v3/user_directory/search`
 //!
-//! Invariant: only users who share a room with the requester are found, so that nobody can list
-//! who exists here.
+//! Invariant: only users who share a room with the requester, or are in a room that is open to
+//! everybody, are found: nobody can list who exists here.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3user_directorysearch>
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use ruma::{
-    OwnedUserId, UserId,
+    OwnedEventId, OwnedUserId, UserId,
     api::client::user_directory::search_users::v3::{Request, Response, User},
 };
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -19,12 +22,16 @@ use crate::{
         error::ApiError,
         requester::Requester,
     },
+    store::StoreError,
 };
 
 /// The longest term, in bytes.
 const TERM_BYTES_MAX: usize = 512;
 /// The most users that are shown at once.
 const RESULTS_MAX: usize = 100;
+
+/// Users of other servers whose names are looked at; beyond that, they are found by id alone.
+const REMOTE_MAX: usize = 5_000;
 
 /// Finds users by id or display name.
 pub(crate) async fn search_users_route(
@@ -38,32 +45,17 @@ pub(crate) async fn search_users_route(
     let term = request.search_term.trim().to_lowercase();
     let limit = usize::try_from(request.limit).unwrap_or(RESULTS_MAX);
     let limit = limit.min(RESULTS_MAX);
-    let mut known: Vec<OwnedUserId> = app
-        .rooms
-        .users_sharing_with(&requester.user_id)
-        .await?
-        .into_iter()
-        .collect();
-    known.retain(|user| *user != requester.user_id);
-    let local: Vec<&UserId> = known
-        .iter()
-        .filter(|user| app.accounts.is_local(user))
-        .map(|user| &**user)
-        .collect();
-    let profiles = app.store.profiles(&local).await?;
-    let text = |user: &UserId, field: &str| {
-        let value = profiles.get(user)?.get(field)?;
-        Value::as_str(value).map(ToOwned::to_owned)
-    };
-    let mut found = known.into_iter().filter_map(|user| {
-        let display_name = text(&user, "displayname");
+    let mut people = app.rooms.people_visible_to(&requester.user_id).await?;
+    people.remove(&requester.user_id);
+    let appearances = appearances(&app, &people).await?;
+    let mut found = people.into_keys().filter_map(|user| {
+        let (display_name, avatar_url) = appearances.get(&user).cloned().unwrap_or_default();
         let by_name = display_name
             .as_ref()
             .is_some_and(|name| name.to_lowercase().contains(&term));
         if !by_name && !user.as_str().to_lowercase().contains(&term) {
             return None;
         }
-        let avatar_url = text(&user, "avatar_url");
         let mut result = User::new(user);
         result.display_name = display_name;
         result.avatar_url = avatar_url.map(Into::into);
@@ -72,4 +64,40 @@ pub(crate) async fn search_users_route(
     let results: Vec<User> = found.by_ref().take(limit).collect();
     let limited = found.next().is_some();
     Ok(RumaResponse(Response::new(results, limited)))
+}
+
+/// How people appear, as name and picture: our own by their profiles, others by their member
+/// events.
+async fn appearances(
+    app: &App,
+    people: &BTreeMap<OwnedUserId, OwnedEventId>,
+) -> Result<BTreeMap<OwnedUserId, (Option<String>, Option<String>)>, StoreError> {
+    #[derive(Deserialize)]
+    struct Member {
+        displayname: Option<String>,
+        avatar_url: Option<String>,
+    }
+    let mut appearances = BTreeMap::new();
+    let (local, remote): (Vec<_>, Vec<_>) = people
+        .iter()
+        .partition(|(user, _)| app.accounts.is_local(user));
+    let local: Vec<&UserId> = local.into_iter().map(|(user, _)| &**user).collect();
+    for (user, profile) in app.store.profiles(&local).await? {
+        let text = |field: &str| {
+            let value = profile.get(field).and_then(Value::as_str);
+            value.map(ToOwned::to_owned)
+        };
+        let appearance = (text("displayname"), text("avatar_url"));
+        appearances.insert(user, appearance);
+    }
+    let remote = remote.into_iter().take(REMOTE_MAX);
+    let remote: Vec<OwnedEventId> = remote.map(|(_, event)| event.clone()).collect();
+    for event in app.store.events(&remote).await? {
+        let user = event.pdu.state_key.as_deref().map(OwnedUserId::try_from);
+        let member = serde_json::from_str::<Member>(event.pdu.content.get());
+        if let (Some(Ok(user)), Ok(member)) = (user, member) {
+            appearances.insert(user, (member.displayname, member.avatar_url));
+        }
+    }
+    Ok(appearances)
 }

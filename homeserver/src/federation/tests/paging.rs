@@ -2,7 +2,13 @@
 
 use super::*;
 
-async fn call(router: &Router, method: &str, path: &str, token: &str, body: Value) -> Value {
+pub(super) async fn call(
+    router: &Router,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: Value,
+) -> Value {
     let request = Request::builder()
         .method(method)
         .uri(format!("/_matrix/client/v3{path}"))
@@ -69,4 +75,40 @@ async fn a_late_joiner_pages_both_ways_without_gap_or_duplicate() {
         .unwrap();
     let whole: Vec<String> = whole.iter().map(|event| event.id().to_string()).collect();
     assert_eq!([back, forward].concat(), whole);
+}
+
+#[tokio::test]
+async fn a_page_larger_than_what_came_is_not_the_end() {
+    let Pair { one, two, .. } = pair().await;
+    let router = router::client(&two.app);
+    let account = json!({
+        "username": "bob", "password": "quetzal feathers", "auth": {"type": "m.login.dummy"},
+    });
+    let bob_here = call(&router, "POST", "/register", "", account).await;
+    let token = bob_here["access_token"].as_str().unwrap();
+    let room = one.create(Preset::PublicChat, RoomVersionId::V12).await;
+    for n in 0..260 {
+        one.say(&room, alice(), &format!("before {n}")).await;
+    }
+    two.join(&room, &bob()).await.unwrap();
+    let mut back = Vec::new();
+    let mut from = String::new();
+    loop {
+        let path = format!("/rooms/{room}/messages?dir=b&limit=200{from}");
+        let page = call(&router, "GET", &path, token, Value::Null).await;
+        back.extend(ids(&page));
+        let Some(end) = page["end"].as_str() else {
+            break;
+        };
+        from = format!("&from={end}");
+    }
+    back.reverse();
+    let whole = one
+        .app
+        .store
+        .timeline(&room, i64::MIN, Direction::Forward, 1000)
+        .await
+        .unwrap();
+    let whole: Vec<String> = whole.iter().map(|event| event.id().to_string()).collect();
+    assert_eq!(back, whole);
 }

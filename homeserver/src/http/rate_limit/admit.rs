@@ -45,6 +45,15 @@ impl Admission {
         }
     }
 
+    /// Counts an event that a user sends in the course of this request, as one sent by a request
+    /// of its own.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED`.
+    pub fn charge_message(&self, user: &UserId) -> Result<(), ApiError> {
+        self.limiter.check_user(RateClass::Message, user)
+    }
+
     /// Counts a proof that failed (a token, a password) against the address it came from.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ async fn a_room_joined_in_a_commit_is_followed_from_its_first_row() {
     let changed = feeds.changed(&feed, 0, 2).unwrap();
     assert!(changed.own && changed.rooms.contains(room));
     assert_eq!(feeds.room_rows(room, 0, 2).unwrap().len(), 1);
-    feeds.unfollow(&feed, room);
+    feeds.unfollow(&feed, room, 2);
     assert_eq!(feeds.room_rows(room, 0, 2), None);
 }
 
@@ -120,6 +120,9 @@ fn rows_that_were_read_join_those_that_were_heard() {
     let known = feeds.room_rows(room, 15, 51).unwrap();
     assert_eq!(known, read);
     assert_eq!(feeds.room_rows(room, 14, 51), None);
+    // Only events were read; receipts are heard of since the room is followed.
+    assert!(!feeds.hears_receipts(room, 15));
+    assert!(feeds.hears_receipts(room, 50));
 }
 
 #[tokio::test]
@@ -137,4 +140,31 @@ async fn changed_keys_are_remembered_for_everybody() {
     );
     assert_eq!(feeds.keys_changed_since(6, 6), Some(HashSet::new()));
     assert_eq!(feeds.next_keys().await.0, [bob]);
+}
+
+#[tokio::test]
+async fn a_join_during_a_look_keeps_the_room_followed() {
+    let feeds = Feeds::new(0);
+    let (room, bob) = (room_id!("!a:x.org"), user_id!("@bob:x.org"));
+    let (feed, _) = feeds.open(bob, Duration::ZERO);
+    feeds.complete(&feed, []);
+    let membership = |position| {
+        row(
+            position,
+            Scope::User(bob),
+            LogKind::Membership,
+            room.as_str(),
+        )
+    };
+    commit(&feeds, vec![membership(1)]);
+    // The look began at 1, where the user was invited; the join comes before it unfollows.
+    commit(&feeds, vec![membership(2)]);
+    feeds.unfollow(&feed, room, 1);
+    event(&feeds, 3, room);
+    let changed = feeds.changed(&feed, 2, 3).unwrap();
+    assert_eq!(changed.rooms, HashSet::from([room.to_owned()]));
+    // A look that has seen all of it may unfollow.
+    feeds.unfollow(&feed, room, 3);
+    event(&feeds, 4, room);
+    assert_eq!(feeds.changed(&feed, 3, 4), Some(Changed::default()));
 }

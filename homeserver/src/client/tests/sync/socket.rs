@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use axum::Extension;
+use axum::{Extension, middleware::from_fn_with_state};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
@@ -10,20 +10,31 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
 };
 
-use super::*;
-use crate::http::peer::Peer;
+use super::{super::Router, *};
+use crate::{
+    clock::SeededRng,
+    config::{RateLimit, RateLimitsConfig},
+    http::{
+        peer::Peer,
+        rate_limit::{RateLimiter, admit},
+    },
+};
 
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Serves on a port of its own, as if by TLS or not.
 async fn listen(server: &Server, secure: bool) -> String {
+    serve(server.router.clone(), secure).await
+}
+
+async fn serve(router: Router, secure: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let peer = Peer {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         secure,
     };
-    let router = server.router.clone().layer(Extension(peer));
+    let router = router.layer(Extension(peer));
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("ws://{address}/_matrix/client/unstable/org.passeur.ws/sync")
 }
@@ -161,4 +172,39 @@ async fn a_socket_needs_tls_and_a_live_session() {
         matches!(frame, Some(Ok(Message::Close(Some(_))))),
         "{frame:?}"
     );
+}
+
+#[tokio::test]
+async fn what_is_sent_over_a_socket_is_limited_as_by_request() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let room = server.room(&alice, json!({})).await;
+    let limits = RateLimitsConfig {
+        message: RateLimit::new(0.001, 2),
+        ..RateLimitsConfig::default()
+    };
+    let (clock, rng) = (server.clock.clone(), SeededRng::new(9));
+    let limiter = RateLimiter::new(
+        &limits,
+        std::sync::Arc::new(clock),
+        std::sync::Arc::new(rng),
+    );
+    let layer = from_fn_with_state(std::sync::Arc::new(limiter), admit);
+    let url = serve(server.router.clone().layer(layer), true).await;
+    let mut client = open(&url, &alice).await;
+    for number in 0..3 {
+        let send = json!({"send": {
+            "room_id": room, "type": "m.room.message", "txn_id": format!("t{number}"),
+            "content": {"msgtype": "m.text", "body": "quick"},
+        }});
+        write(&mut client, send).await;
+    }
+    let (mut sent, mut failed) = (0, Vec::new());
+    while sent + failed.len() < 3 {
+        let frame = frame(&mut client).await;
+        sent += usize::from(frame.get("sent").is_some());
+        failed.extend(frame.get("failed").cloned());
+    }
+    assert_eq!(sent, 2);
+    assert_eq!(failed[0]["errcode"], "M_LIMIT_EXCEEDED");
 }

@@ -1,6 +1,7 @@
 //! The parts that a delivery needs, as the server puts them together.
 
 use super::*;
+use crate::rooms::typing::Typing;
 
 /// How often a test looks again before it gives up: a matter of seconds.
 pub(super) const YIELDS_MAX: usize = 5_000_000;
@@ -23,6 +24,7 @@ pub(super) fn start(here: &Here, drain: &Drain) -> (Arc<Rooms>, Sender) {
         key_pair: Arc::clone(here.keys.own().key_pair()),
         remote: here.remote.clone(),
         server_keys: here.keys.clone(),
+        typing: Typing::new(Arc::new(here.clock.clone())),
     });
     let sender = Sender::start(SenderContext {
         store: Arc::clone(&store),

@@ -1,0 +1,25 @@
+//! An invite that a client sends as state, of somebody on another server.
+
+use super::{paging::call, *};
+
+#[tokio::test]
+async fn an_invite_put_as_state_reaches_the_other_server() {
+    let Pair { one, two, .. } = pair().await;
+    let router = router::client(&one.app);
+    let account = json!({
+        "username": "ann", "password": "quetzal feathers", "auth": {"type": "m.login.dummy"},
+    });
+    let ann = call(&router, "POST", "/register", "", account).await;
+    let token = ann["access_token"].as_str().unwrap();
+    let made = call(&router, "POST", "/createRoom", token, json!({})).await;
+    let room: OwnedRoomId = made["room_id"].as_str().unwrap().try_into().unwrap();
+    let path = format!("/rooms/{room}/state/m.room.member/{}", bob());
+    let invite = json!({"membership": "invite"});
+    let sent = call(&router, "PUT", &path, token, invite).await;
+    for server in [&one, &two] {
+        assert_eq!(server.membership(&room, &bob()).await, Membership::Invite);
+    }
+    let shown = call(&router, "GET", &path, token, Value::Null).await;
+    assert_eq!(shown["membership"], "invite");
+    assert!(sent["event_id"].is_string());
+}

@@ -55,6 +55,7 @@ mod queue;
 mod reading;
 mod receive;
 mod redaction;
+mod renewal;
 mod resolve;
 mod restricted;
 mod retract;

@@ -13,7 +13,7 @@ use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use tokio::sync::oneshot;
 
 use super::{Draft, Offer, Rooms, SendError, Snapshot, chain::Chain, deadline::policy_ids};
-use crate::store::{Event, Membership, Moved, StoreError};
+use crate::store::{Moved, StoreError};
 
 /// Events that may wait for one room.
 const WAITING_MAX: usize = 2_000;
@@ -253,27 +253,6 @@ impl Rooms {
         if policy_changes {
             append.policy_changed_ms = Some(self.showing_ms());
         }
-        let events: Vec<Event> = append.events.iter().map(|new| new.event.clone()).collect();
-        let redacted: Vec<_> = append
-            .redactions
-            .iter()
-            .map(|(target, _)| target.clone())
-            .collect();
-        let parents: Vec<_> = append
-            .events
-            .iter()
-            .filter_map(|new| Some(new.relation.as_ref()?.0.clone()))
-            .collect();
-        let users: Vec<_> = append
-            .members
-            .iter()
-            .map(|member| member.user_id.clone())
-            .collect();
-        let gone = append
-            .members
-            .iter()
-            .filter(|member| member.membership != Some(Membership::Join));
-        let gone: Vec<_> = gone.map(|member| member.user_id.clone()).collect();
         append.room = Some(row.clone());
         append.room_id = Some(row.room_id.clone());
         let snapshot = Arc::new(Snapshot {
@@ -283,51 +262,7 @@ impl Rooms {
             path,
             members,
         });
-        let own = self.context.server_name.clone();
-        let store = Arc::clone(&self.context.store);
-        let snapshots = Arc::clone(&self.snapshots);
-        let user_rooms = Arc::clone(&self.user_rooms);
-        let promoted: Vec<_> = append
-            .events
-            .iter()
-            .filter(|new| new.promoted)
-            .map(|new| new.event.id().to_owned())
-            .collect();
-        let typing = Arc::clone(&self.context.typing);
-        append.on_disk = Some(Box::new(move |positions| {
-            if !promoted.is_empty() {
-                // A reader that still found the outlier must not put it back over what follows.
-                store.forget_events(promoted.iter().map(|id| &**id));
-            }
-            for (event, position) in events.iter().zip(positions) {
-                store.remember_event(Arc::new(Event {
-                    position: *position,
-                    ..event.clone()
-                }));
-            }
-            let ours = events
-                .iter()
-                .filter(|event| event.pdu.sender.server_name() == own);
-            store.note_new(ours.map(|event| event.id()));
-            store.note_parents(parents.iter().map(|parent| &**parent));
-            if !redacted.is_empty() {
-                store.forget_events(redacted.iter().map(|id| &**id));
-                store.note_residue();
-            }
-            if policy_changes {
-                store.note_policy_changed();
-            }
-            for (group, state) in &states {
-                store.remember_state(Arc::clone(group), state.clone());
-            }
-            for user in &users {
-                user_rooms.remove(user);
-            }
-            snapshots.insert(snapshot.room_id.clone(), Arc::clone(&snapshot));
-            for user in &gone {
-                typing.stop(&snapshot.room_id, user);
-            }
-        }));
+        append.on_disk = Some(self.renewal(&append, snapshot, states, policy_changes));
         Ok(self.context.store.commit(append).await?.output.map(|_| ()))
     }
 }

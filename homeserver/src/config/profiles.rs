@@ -6,7 +6,8 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProfilesConfig {
-    /// Whether a profile is shown to those who show no access token too, as the specification has it.
+    /// Whether a profile is shown to those who show no access token too, and to servers that share no room with its user, as
+    /// the specification has it.
     pub public: bool,
 }
 

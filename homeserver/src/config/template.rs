@@ -122,7 +122,7 @@ mode = "closed"
 # key_store = "/var/lib/passeur-keys"
 
 [profiles]
-# Whether names and pictures are shown to those who are not logged in too.
+# Whether names and pictures are shown to those who are not logged in too, and to servers that share no room.
 # public = true
 
 # Requests a second that may come for ever, and at once after a pause, of one user or address.

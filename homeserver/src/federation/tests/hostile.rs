@@ -20,6 +20,7 @@ use crate::{
     store::Event,
 };
 
+mod equivocation;
 mod fetching;
 mod graph;
 mod history;

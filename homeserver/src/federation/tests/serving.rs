@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use ruma::api::federation::device::get_devices::v1 as get_devices;
+
 use super::*;
 use crate::rooms::{HierarchyQuery, Moment};
 
@@ -75,7 +77,8 @@ async fn rooms_of_another_server_are_seen_through_a_space_and_asked_for_once() {
 
 #[tokio::test]
 async fn a_server_is_told_of_the_children_that_it_could_enter() {
-    let Pair { one, .. } = pair().await;
+    // The other server lives as long as its folder.
+    let Pair { one, two: _two, .. } = pair().await;
     let open = one.create(Preset::PublicChat, RoomVersionId::V11).await;
     let closed = one.create(Preset::PrivateChat, RoomVersionId::V11).await;
     let invited = one.create(Preset::PrivateChat, RoomVersionId::V11).await;
@@ -121,7 +124,8 @@ async fn an_event_before_the_join_is_found_by_its_time_with_a_peers_help() {
 #[tokio::test]
 async fn a_server_that_never_joined_is_owed_the_end_of_its_invite() {
     for (membership, is_owed) in [("leave", true), ("ban", true), ("invite", false)] {
-        let Pair { one, .. } = pair().await;
+        // The other server lives as long as its folder.
+        let Pair { one, two: _two, .. } = pair().await;
         let room = one.create(Preset::PrivateChat, RoomVersionId::V12).await;
         one.invite_bob(&room).await;
         let change = MembershipChange {
@@ -163,7 +167,12 @@ async fn a_server_in_the_room_is_owed_an_end_once() {
 
 #[tokio::test]
 async fn the_end_of_an_invite_is_sent_to_the_server_that_never_joined() {
-    let Pair { one, wires, .. } = pair().await;
+    // The other server lives as long as its folder.
+    let Pair {
+        one,
+        two: _two,
+        wires,
+    } = pair().await;
     let room = one.create(Preset::PrivateChat, RoomVersionId::V12).await;
     one.invite_bob(&room).await;
     let sent: Arc<Mutex<Vec<Value>>> = Arc::default();
@@ -196,4 +205,44 @@ async fn the_end_of_an_invite_is_sent_to_the_server_that_never_joined() {
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0]["state_key"], json!(bob()));
     assert_eq!(sent[0]["content"]["membership"], "leave");
+}
+
+#[tokio::test]
+async fn the_devices_of_a_user_are_told_to_the_server_through_which_they_are_just_joining() {
+    let Pair { one, two, wires } = pair().await;
+    let room = one.create(Preset::PublicChat, RoomVersionId::V11).await;
+    let answers: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let inner = router::federation(&one.app);
+    let (app, notes) = (one.app.clone(), Arc::clone(&answers));
+    let curious = async move |request: Request<Body>| {
+        let is_join = request.uri().path().contains("/send_join/");
+        let response = inner.clone().oneshot(request).await.unwrap();
+        if is_join {
+            let (app, notes) = (app.clone(), Arc::clone(&notes));
+            tokio::spawn(async move {
+                let two: OwnedServerName = "two.example".try_into().unwrap();
+                let question = get_devices::Request::new(bob());
+                let answer = app.remote.call(&two, question, Bounds::INTERACTIVE).await;
+                notes.lock().unwrap().push(answer.is_ok());
+            });
+            // The question comes before the answer: the other server does not know yet that it is in the room.
+            for _ in 0..10_000 {
+                tokio::task::yield_now().await;
+            }
+        }
+        response
+    };
+    let name = one.app.config.server_name.clone();
+    let router = Router::new().fallback(curious);
+    wires.0.lock().unwrap().insert(name, router);
+    two.join(&room, &bob()).await.unwrap();
+    while answers.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*answers.lock().unwrap(), [true]);
+    // The control: of somebody who is joining nothing, nothing is told.
+    let question = get_devices::Request::new(user("@carol:two.example"));
+    let two: OwnedServerName = "two.example".try_into().unwrap();
+    let answer = one.app.remote.call(&two, question, Bounds::INTERACTIVE);
+    assert!(answer.await.is_err());
 }

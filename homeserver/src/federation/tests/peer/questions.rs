@@ -139,20 +139,20 @@ async fn the_directory_shows_a_server_only_rooms_that_it_may_enter() {
 
 #[tokio::test]
 async fn whoever_shares_nothing_learns_nothing_of_who_exists() {
-    let world = World::start().await;
+    let world = World::with(|config| config.profiles.public = false).await;
     let closed = world.shared_room().await;
     world.set(&closed, Membership::Leave).await;
     let profile = "/_matrix/federation/v1/query/profile?user_id=%40alice%3Ahere.org";
     let devices = "/_matrix/federation/v1/user/devices/@alice:here.org";
     let hierarchy = format!("/_matrix/federation/v1/hierarchy/{closed}");
     let nowhere = format!("/_matrix/federation/v1/hierarchy/{}", "!none:here.org");
-    for (known, unknown) in [
-        (profile, &*profile.replace("alice", "nobody")),
-        (devices, &*devices.replace("alice", "nobody")),
-        (&*hierarchy, &*nowhere),
+    for (known, unknown, status) in [
+        (profile, &*profile.replace("alice", "nobody"), 403),
+        (devices, &*devices.replace("alice", "nobody"), 404),
+        (&*hierarchy, &*nowhere, 404),
     ] {
         let answer = world.ask("GET", known, Value::Null).await;
-        assert_eq!(answer.0, 404, "{known}");
+        assert_eq!(answer.0, status, "{known}");
         assert_eq!(answer, world.ask("GET", unknown, Value::Null).await);
     }
     let query = async |user: &str| {

@@ -1,7 +1,7 @@
 //! A framework for bots: commands with typed arguments, an outbox, and an orderly end.
 //!
 //! Invariant: a command is obeyed only if it came encrypted from a device that may be taken for its sender's, and a bot's
-//! answer is never sent in the clear. What a bot puts into its outbox survives its process.
+//! answer is never sent in the clear. Whoever joins later gets no keys until an operator accepts them. What a bot puts into its outbox survives its process.
 //!
 //! ```no_run
 //! use passeur_sdk::{Client, bot::{Bot, Sender, Words}};
@@ -18,6 +18,7 @@
 
 mod command;
 mod extract;
+mod newcomers;
 mod outbox;
 mod run;
 

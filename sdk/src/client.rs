@@ -380,23 +380,29 @@ impl Client {
         within(patience, satisfied).await.unwrap_or(false)
     }
 
-    /// Makes a room, encrypted unless `new_room` says otherwise.
+    /// Makes a room, encrypted unless `new_room` says otherwise. Its keys are for those whom it invites, and for nobody else until they
+    /// are accepted.
     ///
     /// # Errors
     ///
     /// [`ClientError::Http`] with the server's errcode.
     pub async fn create_room(&self, new_room: NewRoom) -> Result<Room, ClientError> {
         let encrypted = new_room.is_encrypted();
+        let invited = new_room.invited().to_vec();
         let request: create_room::v3::Request = new_room.into_request()?;
         let answer = self.request(request).await?;
         if encrypted {
-            self.remember_encrypted(&answer.room_id).await?;
+            self.remember_encrypted(&answer.room_id, &invited).await?;
         }
         Ok(self.room(&answer.room_id))
     }
 
     /// A room that we made encrypted is, even if the server never says so.
-    async fn remember_encrypted(&self, room_id: &RoomId) -> Result<(), ClientError> {
+    async fn remember_encrypted(
+        &self,
+        room_id: &RoomId,
+        invited: &[OwnedUserId],
+    ) -> Result<(), ClientError> {
         let known = self.room_state(room_id);
         let mut state = known.map_or_else(
             || RoomState::new(room_id.to_owned()),
@@ -404,7 +410,8 @@ impl Client {
         );
         state.encryption.get_or_insert_default();
         let kept = self.step(|machine, _| {
-            let (changes, ()) = machine.set_room_encrypted(room_id)?.into_parts();
+            let (mut changes, ()) = machine.set_room_encrypted(room_id)?.into_parts();
+            changes.extend(machine.accept_members(room_id, invited)?.into_parts().0);
             let mut batch = Batch::from(changes);
             batch.rooms.extend(state.encode());
             Ok::<_, CryptoError>((batch, ()))

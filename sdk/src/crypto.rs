@@ -44,6 +44,7 @@ mod error;
 mod in_flight;
 mod inbound;
 mod machine;
+mod members;
 mod olm;
 mod outbound;
 mod outcome;

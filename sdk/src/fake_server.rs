@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) one_time_keys: Value,
     /// What was sent to devices.
     pub(crate) to_device: Vec<Value>,
+    /// A device to which nothing may be sent.
+    pub(crate) bad_device: Option<String>,
     /// Whether key queries are answered 503.
     pub(crate) queries_fail: bool,
     /// How many key queries there were.
@@ -151,7 +153,7 @@ impl FakeServer {
             shared
                 .device_keys
                 .insert(user.to_string(), json!({device.as_str(): keys}));
-            shared.one_time_keys = json!({user.as_str(): {device.as_str(): {name: key}}});
+            shared.one_time_keys[user.as_str()] = json!({device.as_str(): {name: key}});
         }
     }
 
@@ -390,9 +392,15 @@ async fn keys(
     answer.into_response()
 }
 
-async fn to_device(State(handle): State<Handle>, Json(body): Json) -> Json {
-    handle.lock().to_device.push(body);
-    Json(json!({}))
+async fn to_device(State(handle): State<Handle>, Json(body): Json) -> Response {
+    let mut shared = handle.lock();
+    let bad = shared.bad_device.as_ref();
+    if bad.is_some_and(|device| body["messages"].to_string().contains(device)) {
+        let refusal = Json(json!({"errcode": "M_INVALID_PARAM", "error": ""}));
+        return (StatusCode::BAD_REQUEST, refusal).into_response();
+    }
+    shared.to_device.push(body);
+    Json(json!({})).into_response()
 }
 
 async fn socket(

@@ -36,6 +36,8 @@ use crate::{
     sync_loop::reveal,
 };
 
+mod members;
+
 /// The most events in one page of history.
 pub const PAGE_EVENTS_MAX: u32 = 100;
 
@@ -357,7 +359,7 @@ impl Room {
         Ok(self.client.request(request).await?.event_id)
     }
 
-    /// Asks somebody to join.
+    /// Asks somebody to join, and accepts them as one who may have the room's keys.
     ///
     /// # Errors
     ///
@@ -365,7 +367,11 @@ impl Room {
     pub async fn invite(&self, user: &UserId) -> Result<(), ClientError> {
         let whom = InviteUserId::new(user.to_owned());
         let request = invite_user::v3::Request::new(self.room_id.clone(), whom.into());
-        self.client.request(request).await.map(drop)
+        self.client.request(request).await?;
+        let accepted = self
+            .client
+            .staged(|machine, _| machine.accept_invited(&self.room_id, user));
+        Ok(accepted.await??)
     }
 
     /// Joins; what is known of the room arrives with the next sync.
@@ -450,20 +456,6 @@ impl Room {
             events: self.client.shown(revealed.await??),
             end: answer.end,
         })
-    }
-
-    /// Accepts members to whom no key was given yet, under [`MemberPolicy::Confirm`](crate::crypto::MemberPolicy::Confirm).
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Store`] if it cannot be kept.
-    pub async fn accept_members(&self, users: &[OwnedUserId]) -> Result<(), ClientError> {
-        let accepted = self
-            .client
-            .staged(|machine, _| machine.accept_members(&self.room_id, users));
-        accepted.await??;
-        self.client.wake_queue();
-        Ok(())
     }
 }
 

@@ -80,8 +80,11 @@ pub struct StoreConfig {
 pub struct RoomConfig {
     /// The room; must be encrypted before anything is sent.
     pub id: OwnedRoomId,
-    /// Who may command the bot; empty means every member.
+    /// Who may command the bot; empty means every member who may read.
     pub operators: Vec<OwnedUserId>,
+    /// Who may read alerts, besides the operators; empty means whoever is in the room at the first alert. Others are told of in the room
+    /// and wait for an operator.
+    pub members: Vec<OwnedUserId>,
 }
 
 /// `[webhook]`

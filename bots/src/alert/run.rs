@@ -228,6 +228,7 @@ async fn obey(
         let bot = Bot::new(client.clone())
             .rooms(vec![room.id().to_owned()])
             .operators(config.room.operators.clone())
+            .members(config.room.members.clone())
             .state(outbox.clone())
             .command(
                 "status",

@@ -7,8 +7,11 @@ use std::{any::Any, collections::BTreeMap, fmt, future::Future, sync::Arc, time:
 
 use ruma::{OwnedRoomId, OwnedUserId};
 
-use super::command::{AnyHandler, Command, Handler, erase, split};
-use crate::{Client, ClientError, Event, SendOptions};
+use super::{
+    command::{AnyHandler, Command, Handler, erase, split},
+    newcomers,
+};
+use crate::{Client, ClientError, Event, Room, SendOptions};
 
 /// How long the queue may take to empty once the bot was told to end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
@@ -18,6 +21,7 @@ pub struct Bot {
     client: Client,
     prefix: String,
     operators: Vec<OwnedUserId>,
+    members: Vec<OwnedUserId>,
     rooms: Vec<OwnedRoomId>,
     handlers: BTreeMap<String, (&'static str, AnyHandler)>,
     states: Vec<Arc<dyn Any + Send + Sync>>,
@@ -39,6 +43,7 @@ impl Bot {
             client,
             prefix: "!".to_owned(),
             operators: Vec::new(),
+            members: Vec::new(),
             rooms: Vec::new(),
             handlers: BTreeMap::new(),
             states: Vec::new(),
@@ -52,10 +57,18 @@ impl Bot {
         self
     }
 
-    /// Who may command the bot; everybody unless set.
+    /// Who may command the bot; every member who may have its keys unless set.
     #[must_use]
     pub fn operators(mut self, operators: Vec<OwnedUserId>) -> Self {
         self.operators = operators;
+        self
+    }
+
+    /// Who may have the keys of the bot's rooms, besides its operators; those who are members when the bot first says something, unless
+    /// set. Others wait until somebody who may command the bot accepts them, by the command `accept`.
+    #[must_use]
+    pub fn members(mut self, members: Vec<OwnedUserId>) -> Self {
+        self.members = members;
         self
     }
 
@@ -97,12 +110,18 @@ impl Bot {
         let states = Arc::new(self.states.clone());
         let mut end = std::pin::pin!(end);
         let mut rooms = self.client.room_changes();
+        let mut notifications = self.client.notifications();
+        self.accept_known().await;
         let result = loop {
             self.join_invited().await;
             tokio::select! {
                 () = &mut end => break Ok(()),
                 ended = sync.ended() => break ended,
                 _ = rooms.changed() => {}
+                notification = notifications.next() => match notification {
+                    Some(notification) => self.meet(&notification).await,
+                    None => break Ok(()),
+                },
                 event = events.next() => match event {
                     Some(event) => self.obey(&event, &states).await,
                     None => break Ok(()),
@@ -126,6 +145,39 @@ impl Bot {
         }
     }
 
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn prefix_text(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The rooms the bot listens in.
+    pub(super) fn own_rooms(&self) -> Vec<Room> {
+        if self.rooms.is_empty() {
+            return self.client.joined_rooms();
+        }
+        self.rooms
+            .iter()
+            .map(|room_id| self.client.room(room_id))
+            .collect()
+    }
+
+    /// Who is named as one who may have keys; empty if nobody is.
+    pub(super) fn named(&self) -> Vec<OwnedUserId> {
+        self.members
+            .iter()
+            .chain(&self.operators)
+            .cloned()
+            .collect()
+    }
+
+    /// Whether only those who are named may have keys from the first.
+    pub(super) const fn has_members(&self) -> bool {
+        !self.members.is_empty()
+    }
+
     pub(super) async fn obey(&self, event: &Event, states: &super::command::States) {
         let ours = self.rooms.is_empty() || self.rooms.contains(&event.room_id);
         let allowed = self.operators.is_empty() || self.operators.contains(&event.sender);
@@ -139,13 +191,18 @@ impl Bot {
         if !ours || !allowed || own || edit || again || !event.is_authentic() {
             return;
         }
+        // A server can name anybody a member.
+        let room = self.client.room(&event.room_id);
+        if !room.is_accepted(&event.sender).await.unwrap_or(false) {
+            return;
+        }
         let Some((name, rest)) = event.body().and_then(|body| split(&self.prefix, body)) else {
             return;
         };
         let reply = match self.handlers.get(name) {
             Some((_, handler)) => {
                 let command = Command {
-                    room: self.client.room(&event.room_id),
+                    room: room.clone(),
                     sender: event.sender.clone(),
                     name: name.to_owned(),
                     rest: rest.to_owned(),
@@ -154,6 +211,7 @@ impl Bot {
                 handler(&command).await
             }
             None if name == "help" => Some(self.help()),
+            None if name == "accept" => Some(newcomers::accept(&room, rest).await),
             None => None,
         };
         let Some(reply) = reply else { return };
@@ -161,19 +219,9 @@ impl Bot {
             must_encrypt: true,
             ..SendOptions::default()
         };
-        if let Err(error) = self
-            .client
-            .room(&event.room_id)
-            .send_notice(&reply, options)
-            .await
-        {
+        if let Err(error) = room.send_notice(&reply, options).await {
             tracing::warn!(%error, "a reply could not be queued");
         }
-    }
-
-    #[cfg(test)]
-    pub(super) const fn client(&self) -> &Client {
-        &self.client
     }
 
     fn help(&self) -> String {

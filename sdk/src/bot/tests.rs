@@ -11,7 +11,7 @@ use crate::{
     clock::ManualClock,
     crypto::{PlaintextVerdict, Relation, Trust},
     expiry::ExpiryClass,
-    fake_server::{FakeServer, PATIENCE, joined, room},
+    fake_server::{FakeServer, PATIENCE, joined, room, timeline},
     store::MemoryStore,
 };
 
@@ -388,4 +388,68 @@ async fn a_bot_ends_when_it_is_told() {
         .await;
     end.send(()).unwrap();
     running.await.unwrap().unwrap();
+}
+
+fn member(user: &str) -> Value {
+    json!({
+        "type": "m.room.member", "state_key": user, "sender": user, "event_id": "$j",
+        "origin_server_ts": 1, "content": {"membership": "join"}
+    })
+}
+
+#[tokio::test]
+async fn who_joins_later_is_announced_and_waits_for_an_operator() {
+    let server = FakeServer::start().await;
+    let client = alice(&server, &Arc::new(MemoryStore::new()), &ManualClock::at(1)).await;
+    let (bob, carol) = (owned_user_id!("@bob:two"), owned_user_id!("@carol:two"));
+    let handle = client.room(&room("a"));
+    // Nobody's devices can be had, so that what the bot says stays in the queue, to be read.
+    server.lock().queries_fail = true;
+    let bot = Bot::new(client.clone()).members(vec![bob.clone()]);
+    let mut sync = joined(&room("a"), true);
+    let state = &mut sync["rooms"]["join"]["!a:one"]["state"]["events"];
+    state.as_array_mut().unwrap().push(member(bob.as_str()));
+    hear(&client, &server, sync).await;
+    bot.accept_known().await;
+    let mut notifications = client.notifications();
+    hear(
+        &client,
+        &server,
+        timeline(&room("a"), &member(carol.as_str())),
+    )
+    .await;
+    let waits = notifications.wait_for(PATIENCE, |notification| match notification {
+        crate::Notification::Crypto(crate::crypto::Notice::MemberWaits { user_id, .. }) => {
+            Some((user_id.clone(), notification.clone()))
+        }
+        _ => None,
+    });
+    let (who, notification) = waits.await.unwrap();
+    assert_eq!(who, carol);
+    assert_eq!(handle.waiting_members().await.unwrap(), [carol.clone()]);
+    bot.meet(&notification).await;
+    let said_text = queued(&client).await[0]["body"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(said_text.contains("!accept @carol:two"), "{said_text}");
+    // Carol cannot let herself in, however well her device is known; Bob can.
+    let accept = said(&handle, "!accept @carol:two", from_device(Trust::Verified));
+    let mut by_carol = accept.clone();
+    by_carol.sender = carol.clone();
+    assert!(replies(&bot, &by_carol).await.is_empty());
+    assert!(!handle.is_accepted(&carol).await.unwrap());
+    for (text, answer) in [
+        ("!accept", "accept needs to know whom."),
+        ("!accept carol", "That is no user's ID."),
+        ("!accept @dan:two", "No such member waits to be accepted."),
+        (
+            "!accept @carol:two",
+            "They can read what I send from now on.",
+        ),
+    ] {
+        let accept = said(&handle, text, from_device(Trust::Verified));
+        assert_eq!(replies(&bot, &accept).await[0]["body"], answer);
+    }
+    assert!(handle.is_accepted(&carol).await.unwrap());
 }

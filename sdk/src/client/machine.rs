@@ -106,14 +106,14 @@ impl Client {
         sending.await.unwrap_or(Err(ClientError::NotLoggedIn))
     }
 
-    /// Sends some requests; tells whether all were taken. A server that refuses one is asked for the next; if it is not there, the rest is handed back. The
-    /// error is that of a request on which others depend: uploads of our own keys are tried again on the next occasion, and
-    /// nobody waits for them.
+    /// Sends some requests; tells whether it is worth asking the machine for more. A server that refuses one is asked for the next; if
+    /// it is not there, the rest is handed back. What it refuses for good the machine has taken apart, so that is progress; only uploads
+    /// of our own keys would be the same again, are tried on the next occasion, and nobody waits for them.
     async fn exchange_all(&self, requests: Vec<OutgoingRequest>) -> Result<bool, ClientError> {
         let mut failure = None;
         let mut all_taken = true;
         for request in requests {
-            if failure.as_ref().is_some_and(is_transient) {
+            if failure.as_ref().is_some_and(is_away) {
                 self.ask(|machine| machine.request_failed(&request.id))
                     .await?;
                 continue;
@@ -127,6 +127,9 @@ impl Client {
                     tracing::warn!(%error, "the server refuses our keys");
                     all_taken = false;
                 }
+                Err(error) if is_judgement(&error) => {
+                    tracing::warn!(%error, "the server refuses a request of the crypto machine");
+                }
                 Err(error) => failure = Some(error),
                 Ok(()) => {}
             }
@@ -139,6 +142,13 @@ impl Client {
         let id = request.id;
         let answer = match self.send_body(request.body).await {
             Ok(answer) => answer,
+            Err(error) if is_judgement(&error) => {
+                let notices = self
+                    .staged(|machine, now_ms| machine.request_refused(&id, now_ms))
+                    .await??;
+                self.tell_notices(notices);
+                return Err(error);
+            }
             Err(error) => {
                 self.ask(|machine| machine.request_failed(&id)).await?;
                 return Err(error);
@@ -187,7 +197,11 @@ impl Client {
             ))
         });
         match claim.await?? {
-            Some(request) => self.exchange(request).await,
+            // Taken apart by the machine: the next attempt asks for less.
+            Some(request) => match self.exchange(request).await {
+                Err(error) if is_judgement(&error) => Ok(()),
+                outcome => outcome,
+            },
             None => Ok(()),
         }
     }
@@ -202,6 +216,22 @@ fn is_empty(batch: &Batch) -> bool {
         && batch.rooms.is_empty()
         && batch.inbox_put.is_empty()
         && batch.inbox_delete.is_empty()
+}
+
+/// Whether the server would say the same again.
+fn is_judgement(error: &ClientError) -> bool {
+    matches!(error, ClientError::Http(error) if error.is_judgement())
+}
+
+/// Whether the next request would fare no better; a single refusal, or a fault in one answer, says nothing of the others.
+fn is_away(error: &ClientError) -> bool {
+    match error {
+        ClientError::Http(HttpError::Matrix { status, .. }) => {
+            matches!(*status, 401 | 408 | 429 | 502 | 503 | 504)
+        }
+        ClientError::Http(HttpError::BadAnswer | HttpError::TooLarge { .. }) => false,
+        _ => true,
+    }
 }
 
 /// Whether trying again later can help.

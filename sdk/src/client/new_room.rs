@@ -57,6 +57,11 @@ impl NewRoom {
         self
     }
 
+    /// Who is invited.
+    pub(super) fn invited(&self) -> &[OwnedUserId] {
+        &self.invite
+    }
+
     /// How long its messages live.
     pub fn expiry(mut self, policy: ExpiryPolicy) -> Self {
         self.expiry = Some(policy);

@@ -1,7 +1,8 @@
 //! Our own device's keys: what is uploaded, and when.
 //!
 //! Invariant: new one-time keys are made only while no upload is in flight, so that the answer to an upload marks exactly the keys
-//! that were in it; the private half of a replaced fallback key is forgotten an hour later.
+//! that were in it; the private half of a replaced fallback key is forgotten an hour later, or when no message has come for a while after
+//! that, but within a day in any case.
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#one-time-and-fallback-keys>
 
 use std::collections::BTreeMap;
@@ -29,6 +30,9 @@ pub(super) const FALLBACK_KEY_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 /// ...and, when a server says that it was used, at most so often, in milliseconds: an hour. vodozemac keeps the current one and the one
 /// before; a server that made us go on faster would make us forget a key that messages are still under way for.
 pub(super) const FALLBACK_KEY_MS_MIN: u64 = 60 * 60 * 1000;
+
+/// A replaced fallback key is forgotten so long after its time even while messages keep coming, in milliseconds: a day.
+pub(super) const FALLBACK_KEY_GRACE_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Name of the signed Curve25519 one-time keys.
 pub(super) const SIGNED_CURVE25519: &str = "signed_curve25519";
@@ -175,9 +179,13 @@ impl AccountState {
         changed
     }
 
-    /// Forgets the replaced fallback key when its time is over. Returns whether anything changed.
-    pub(super) fn forget_old_fallback(&mut self, now_ms: u64) -> bool {
-        let due = self.forget_fallback_ms.is_some_and(|at_ms| at_ms <= now_ms);
+    /// Forgets the replaced fallback key when its time is over. Returns whether anything changed. While messages come in, one made with
+    /// the key may still be under way; a server that lets them come for ever does not keep the key alive.
+    pub(super) fn forget_old_fallback(&mut self, quiet: bool, now_ms: u64) -> bool {
+        let grace_ms = if quiet { 0 } else { FALLBACK_KEY_GRACE_MS };
+        let due = self
+            .forget_fallback_ms
+            .is_some_and(|at_ms| at_ms.saturating_add(grace_ms) <= now_ms);
         if due {
             self.account.forget_fallback_key();
             self.forget_fallback_ms = None;

@@ -3,7 +3,10 @@
 //! Invariant: a user's device list is asked for by one query at a time, and of key uploads one is under way at most; so no answer
 //! can overwrite a newer one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ruma::{
     OneTimeKeyAlgorithm, OwnedDeviceId, OwnedTransactionId, OwnedUserId, TransactionId, UserId,
@@ -29,6 +32,13 @@ pub(super) const QUERY_RETRY_MS: u64 = 60_000;
 
 /// A device that gave no one-time key is asked again after this time, in milliseconds.
 pub(super) const CLAIM_RETRY_MS: u64 = 5 * 60_000;
+
+/// What is asked about one at a time, because the server refused a request that held it among others.
+#[derive(Debug, Default)]
+pub(super) struct Apart {
+    users: BTreeSet<OwnedUserId>,
+    devices: BTreeSet<(OwnedUserId, OwnedDeviceId)>,
+}
 
 /// A request under way.
 #[derive(Debug)]
@@ -104,7 +114,7 @@ impl OlmMachine {
     }
 
     fn next_query(&mut self, now_ms: u64) -> Option<OutgoingRequest> {
-        let due: BTreeMap<_, _> = self
+        let due = self
             .users
             .iter()
             .filter(|(_, user)| user.tracked && user.outdated)
@@ -113,9 +123,14 @@ impl OlmMachine {
                     .is_none_or(|at_ms| now_ms >= at_ms.saturating_add(QUERY_RETRY_MS))
             })
             .filter(|(user_id, _)| !self.queried(user_id))
-            .take(QUERY_USERS_MAX)
-            .map(|(user_id, user)| (user_id.clone(), user.generation))
-            .collect();
+            .map(|(user_id, user)| (user_id.clone(), user.generation));
+        let (apart, together): (Vec<_>, Vec<_>) =
+            due.partition(|(user_id, _)| self.apart.users.contains(user_id));
+        let due: BTreeMap<_, _> = if together.is_empty() {
+            apart.into_iter().take(1).collect()
+        } else {
+            together.into_iter().take(QUERY_USERS_MAX).collect()
+        };
         if due.is_empty() {
             return None;
         }
@@ -149,7 +164,7 @@ impl OlmMachine {
                     .get(&(user_id.clone(), device_id.clone()));
                 let lately =
                     asked.is_some_and(|at_ms| now_ms < at_ms.saturating_add(CLAIM_RETRY_MS));
-                if device.encrypts && !lately && !self.has_session(&device.curve25519) {
+                if device.encrypts && !lately && !self.has_session(device) {
                     missing.push((user_id.clone(), device_id.clone()));
                 }
             }
@@ -158,6 +173,14 @@ impl OlmMachine {
     }
 
     fn claim(&mut self, devices: Vec<(OwnedUserId, OwnedDeviceId)>) -> Option<OutgoingRequest> {
+        let (apart, together): (Vec<_>, Vec<_>) = devices
+            .into_iter()
+            .partition(|name| self.apart.devices.contains(name));
+        let devices = if together.is_empty() {
+            apart.into_iter().take(1).collect()
+        } else {
+            together
+        };
         if devices.is_empty() {
             return None;
         }
@@ -207,6 +230,45 @@ impl OlmMachine {
             }
             (InFlight::SignatureUpload, IncomingResponse::SignatureUpload(_)) => {}
             _ => return Err(CryptoError::WrongResponse),
+        }
+        Ok(self.stage(notices))
+    }
+
+    /// Says that the server refuses a request for good. It is taken apart, so that what is wrong with one device or user stops no
+    /// other: to-device messages are sent singly and then given up, users and devices asked about one at a time and then taken for
+    /// unreachable.
+    ///
+    /// # Errors
+    /// [`CryptoError::Encode`] if a record cannot be serialised.
+    pub fn request_refused(
+        &mut self,
+        id: &TransactionId,
+        now_ms: u64,
+    ) -> Result<Staged<Vec<Notice>>, CryptoError> {
+        let mut notices = Vec::new();
+        match self.in_flight.remove(id) {
+            Some(InFlight::ToDevice(key)) => notices = self.refuse_to_device(&key)?,
+            Some(InFlight::KeysQuery(asked)) if asked.len() > 1 => {
+                self.apart.users.extend(asked.into_keys());
+            }
+            Some(InFlight::KeysQuery(asked)) => {
+                for user_id in asked.keys() {
+                    if let Some(user) = self.users.get_mut(user_id) {
+                        user.failed_at_ms = Some(now_ms);
+                    }
+                    self.save_user(user_id)?;
+                }
+            }
+            Some(InFlight::KeysClaim(devices)) if devices.len() > 1 => {
+                self.apart.devices.extend(devices);
+            }
+            Some(InFlight::KeysClaim(devices)) => {
+                for name in devices {
+                    self.wedged.remove(&name);
+                    self.claims_failed.insert(name, now_ms);
+                }
+            }
+            Some(InFlight::KeysUpload | InFlight::SignatureUpload) | None => {}
         }
         Ok(self.stage(notices))
     }

@@ -3,7 +3,10 @@
 //! Invariant: memory never differs from the store's records plus the changes not yet handed out; what is only in memory (requests
 //! in flight, claims that failed) can be forgotten without harm.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use ruma::{
     OwnedDeviceId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId, UserId, serde::JsonObject,
@@ -16,7 +19,7 @@ use super::{
     cross_signing::PrivateKeys,
     deadlines::Deadline,
     error::CryptoError,
-    in_flight::InFlight,
+    in_flight::{Apart, InFlight},
     inbound::{Floor, InboundKey, InboundRecord, Seen},
     olm::PeerSessions,
     outbound::{OutboundRecord, Shares},
@@ -41,7 +44,13 @@ pub(super) struct RoomRecord {
     /// Once true it stays true.
     pub(super) encrypted: bool,
     /// To whom keys may be given; `None` until a key is shared for the first time.
-    pub(super) accepted: Option<std::collections::BTreeSet<OwnedUserId>>,
+    pub(super) accepted: Option<BTreeSet<OwnedUserId>>,
+    /// Who of them was a member when a key was last shared.
+    #[serde(default)]
+    pub(super) present: BTreeSet<OwnedUserId>,
+    /// Members who have not been accepted, as the program was told.
+    #[serde(default)]
+    pub(super) waiting: BTreeSet<OwnedUserId>,
 }
 
 /// One device's end-to-end encryption. See the [module](super) for the order of calls.
@@ -71,12 +80,14 @@ pub struct OlmMachine {
     /// Changes made and not yet handed out.
     pub(super) pending: Changes,
     pub(super) in_flight: BTreeMap<OwnedTransactionId, InFlight>,
+    /// What is asked about one at a time.
+    pub(super) apart: Apart,
     /// Numbers the requests that are only in memory.
     pub(super) next_request: u64,
     /// Devices that gave no one-time key, and when they were asked.
     pub(super) claims_failed: BTreeMap<(OwnedUserId, OwnedDeviceId), u64>,
     /// Devices whose Olm sessions seem broken: a new one is to be made.
-    pub(super) wedged: std::collections::BTreeSet<(OwnedUserId, OwnedDeviceId)>,
+    pub(super) wedged: BTreeSet<(OwnedUserId, OwnedDeviceId)>,
 }
 
 impl fmt::Debug for OlmMachine {
@@ -162,9 +173,10 @@ impl OlmMachine {
             meta: Meta::default(),
             pending: Changes::new(),
             in_flight: BTreeMap::new(),
+            apart: Apart::default(),
             next_request: 0,
             claims_failed: BTreeMap::new(),
-            wedged: std::collections::BTreeSet::new(),
+            wedged: BTreeSet::new(),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Olm sessions with other devices: making them from claimed keys, encrypting with the right one, mending broken ones.
 //!
-//! Invariant: a session is made only with a one-time key that the device's own Ed25519 key has signed; a broken session is replaced at
-//! most once an hour per device.
+//! Invariant: a session is made only with a one-time key that the device's own Ed25519 key has signed, and is used for that device alone:
+//! anybody can list anybody's Curve25519 key as their own. A broken session is replaced at most once an hour per device.
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#molmv1curve25519-aes-sha2>
+
+use std::collections::BTreeMap;
 
 use ruma::{
     DeviceId, OwnedDeviceId, OwnedUserId, UserId,
@@ -34,12 +36,13 @@ pub(super) const SESSIONS_PER_DEVICE_MAX: usize = 8;
 /// A new session is made with a device whose messages do not decrypt at most so often, in milliseconds: an hour.
 pub(super) const UNWEDGE_MS_MIN: u64 = 60 * 60 * 1000;
 
-/// The sessions with one device.
+/// The sessions with one Curve25519 key, which one device has and others may only claim to have.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct PeerSessions {
     pub(super) sessions: Vec<OlmEntry>,
-    /// When a session was last replaced because it seemed broken.
-    pub(super) unwedged_ms: Option<u64>,
+    /// When a session was last replaced because it seemed broken, by the device's Ed25519 key.
+    #[serde(default)]
+    pub(super) unwedged: BTreeMap<String, u64>,
 }
 
 /// One session.
@@ -47,6 +50,10 @@ pub(super) struct PeerSessions {
 pub(super) struct OlmEntry {
     #[serde(with = "super::pickle::olm_session")]
     pub(super) session: Session,
+    /// The Ed25519 key that signed the one-time key it was made with; `None` if the other side began it, which only the one can that has
+    /// the Curve25519 key.
+    #[serde(default)]
+    pub(super) signer: Option<String>,
     /// When it last decrypted a message; until then, when it was made.
     pub(super) used_ms: u64,
 }
@@ -69,13 +76,32 @@ struct SigningKey<'a> {
     ed25519: &'a str,
 }
 
+impl OlmEntry {
+    /// Whether it is a session with the device of that Ed25519 key.
+    fn is_with(&self, ed25519: &str) -> bool {
+        self.signer
+            .as_deref()
+            .is_none_or(|signer| signer == ed25519)
+    }
+}
+
 impl PeerSessions {
-    /// The session that last received something.
-    fn preferred(&mut self) -> Option<&mut OlmEntry> {
-        self.sessions.iter_mut().max_by_key(|entry| entry.used_ms)
+    /// The device's session that last received something.
+    fn preferred(&mut self, ed25519: &str) -> Option<&mut OlmEntry> {
+        let sessions = self.sessions.iter_mut();
+        sessions
+            .filter(|entry| entry.is_with(ed25519))
+            .max_by_key(|entry| entry.used_ms)
     }
 
-    pub(super) fn add(&mut self, session: Session, now_ms: u64) {
+    /// Notes that a session was replaced; when that was longer ago than it matters, it is forgotten.
+    fn note_unwedged(&mut self, ed25519: &str, now_ms: u64) {
+        self.unwedged
+            .retain(|_, at_ms| now_ms < at_ms.saturating_add(UNWEDGE_MS_MIN));
+        self.unwedged.insert(ed25519.to_owned(), now_ms);
+    }
+
+    pub(super) fn add(&mut self, session: Session, signer: Option<String>, now_ms: u64) {
         // A later session must win over one used in the same millisecond.
         let latest = self
             .sessions
@@ -85,22 +111,30 @@ impl PeerSessions {
             .unwrap_or(0);
         self.sessions.push(OlmEntry {
             session,
+            signer: signer.clone(),
             used_ms: now_ms.max(latest),
         });
-        if self.sessions.len() > SESSIONS_PER_DEVICE_MAX
-            && let Some(oldest) =
-                (0..self.sessions.len()).min_by_key(|index| self.sessions[*index].used_ms)
-        {
-            self.sessions.remove(oldest);
+        // Counted apart, so that one who claims another's key cannot crowd out the other's sessions.
+        let alike = |entry: &&OlmEntry| entry.signer == signer;
+        if self.sessions.iter().filter(alike).count() > SESSIONS_PER_DEVICE_MAX {
+            let sessions = self.sessions.iter().enumerate();
+            let oldest = sessions
+                .filter(|(_, entry)| alike(entry))
+                .min_by_key(|(_, entry)| entry.used_ms)
+                .map(|(index, _)| index);
+            if let Some(oldest) = oldest {
+                self.sessions.remove(oldest);
+            }
         }
     }
 }
 
 impl OlmMachine {
-    pub(super) fn has_session(&self, curve25519: &str) -> bool {
-        self.olm
-            .get(curve25519)
-            .is_some_and(|peer| !peer.sessions.is_empty())
+    pub(super) fn has_session(&self, device: &DeviceRecord) -> bool {
+        self.olm.get(&device.curve25519).is_some_and(|peer| {
+            let mut sessions = peer.sessions.iter();
+            sessions.any(|entry| entry.is_with(&device.ed25519))
+        })
     }
 
     pub(super) fn save_olm(&mut self, curve25519: &str) -> Result<(), CryptoError> {
@@ -170,15 +204,15 @@ impl OlmMachine {
         else {
             return Ok(false);
         };
-        let peer = self.olm.entry(device.curve25519.clone()).or_default();
         let wedged = self
             .wedged
             .contains(&(user_id.to_owned(), device_id.to_owned()));
-        let replaces = wedged || !peer.sessions.is_empty();
+        let replaces = wedged || self.has_session(device);
+        let peer = self.olm.entry(device.curve25519.clone()).or_default();
         if replaces {
-            peer.unwedged_ms = Some(now_ms);
+            peer.note_unwedged(&device.ed25519, now_ms);
         }
-        peer.add(session, now_ms);
+        peer.add(session, Some(device.ed25519.clone()), now_ms);
         self.save_olm(&device.curve25519)?;
         if replaces {
             // The other side learns of the new session by a message in it.
@@ -213,7 +247,7 @@ impl OlmMachine {
         let Some(entry) = self
             .olm
             .get_mut(&device.curve25519)
-            .and_then(PeerSessions::preferred)
+            .and_then(|peer| peer.preferred(&device.ed25519))
         else {
             return Ok(None);
         };
@@ -296,7 +330,7 @@ impl OlmMachine {
             self.olm
                 .entry(sender_key.to_owned())
                 .or_default()
-                .add(created.session, now_ms);
+                .add(created.session, None, now_ms);
             // The one-time key is used up.
             self.save_account()?;
             created.plaintext
@@ -334,12 +368,14 @@ impl OlmMachine {
             .into_iter()
             .flatten()
             .find(|(_, device)| device.curve25519 == sender_key);
-        let Some(device_id) = device.map(|(device_id, _)| device_id.clone()) else {
+        let Some((device_id, device)) = device else {
             return;
         };
-        let unwedged_ms = self.olm.get(sender_key).and_then(|peer| peer.unwedged_ms);
+        let unwedged = self.olm.get(sender_key).map(|peer| &peer.unwedged);
+        let unwedged_ms = unwedged.and_then(|unwedged| unwedged.get(&device.ed25519));
         if unwedged_ms.is_none_or(|at_ms| now_ms >= at_ms.saturating_add(UNWEDGE_MS_MIN)) {
-            self.wedged.insert((sender.to_owned(), device_id));
+            let name = (sender.to_owned(), device_id.clone());
+            self.wedged.insert(name);
         }
     }
 }

@@ -121,13 +121,12 @@ impl OlmMachine {
             }
             self.save_outbound(&key)?;
         }
-        if let Some(accepted) = self
-            .rooms
-            .get_mut(room_id)
-            .and_then(|room| room.accepted.as_mut())
-            && accepted.remove(user_id)
-        {
-            self.save_room(room_id)?;
+        if let Some(room) = self.rooms.get_mut(room_id) {
+            let accepted = room.accepted.as_mut();
+            let was_accepted = accepted.is_some_and(|accepted| accepted.remove(user_id));
+            if room.present.remove(user_id) || was_accepted {
+                self.save_room(room_id)?;
+            }
         }
         Ok(self.stage(()))
     }

@@ -15,8 +15,10 @@ pub enum Trust {
     Verified,
     /// The device is signed by its owner, whose identity has not changed since it was first seen.
     CrossSigned,
-    /// Its owner does not use cross-signing; the device has had the same keys since it was first seen.
+    /// Its owner does not use cross-signing; the device was there when the owner was first seen, and has had the same keys since.
     FirstUse,
+    /// Its owner does not use cross-signing, and the device turned up after the owner was first seen: it may be the server's.
+    NewDevice,
     /// Its owner uses cross-signing and has not signed it: it may be the server's.
     Unsigned,
     /// No device with these keys is known under the sender's name.
@@ -30,7 +32,7 @@ impl Trust {
     pub const fn should_hide(self) -> bool {
         matches!(
             self,
-            Self::Unsigned | Self::UnknownDevice | Self::IdentityChanged
+            Self::Unsigned | Self::NewDevice | Self::UnknownDevice | Self::IdentityChanged
         )
     }
 }
@@ -122,11 +124,26 @@ pub enum Notice {
         /// The member.
         user_id: OwnedUserId,
     },
+    /// Somebody has become a member whom nobody has accepted: they get no keys until
+    /// [`accept_members`](super::OlmMachine::accept_members), or `Room::accept_members`.
+    MemberWaits {
+        /// The room.
+        room_id: OwnedRoomId,
+        /// The member.
+        user_id: OwnedUserId,
+    },
     /// A device's entry in a user's list was refused: malformed, wrongly signed or not its own.
     DeviceRefused {
         /// The user.
         user_id: OwnedUserId,
         /// The device, as the server names it.
+        device_id: OwnedDeviceId,
+    },
+    /// The server refuses for good to pass anything on to a device: it was not given a key that it should have.
+    ToDeviceRefused {
+        /// The user.
+        user_id: OwnedUserId,
+        /// The device.
         device_id: OwnedDeviceId,
     },
     /// The server holds other keys for this device than ours.

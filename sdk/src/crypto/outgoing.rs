@@ -1,12 +1,13 @@
 //! To-device messages that still have to be sent.
 //!
 //! Invariant: a message is recorded in the same changes that used up the Olm ratchet step it was made with, and is deleted only
-//! when the server has taken it; it goes out under one transaction id, however often.
+//! when the server has taken it; it goes out under one transaction id, however often. One that the server refuses for good is tried
+//! message by message, so that one device stops no other, and what is refused then is given up.
 
 use std::collections::BTreeMap;
 
 use ruma::{
-    OwnedDeviceId, OwnedTransactionId, OwnedUserId,
+    OwnedDeviceId, OwnedTransactionId, OwnedUserId, RoomId,
     api::client::to_device::send_event_to_device,
     events::{AnyToDeviceEventContent, ToDeviceEventType},
     serde::Raw,
@@ -19,8 +20,11 @@ use super::{
     error::CryptoError,
     in_flight::InFlight,
     machine::OlmMachine,
+    outbound::outbound_key,
+    outcome::Notice,
     requests::{OutgoingBody, OutgoingRequest},
 };
+use crate::expiry::ExpiryClass;
 
 /// So many devices are written to in one request.
 const DEVICES_PER_REQUEST_MAX: usize = 100;
@@ -35,6 +39,9 @@ pub(super) struct OutgoingRecord {
     messages: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, Raw<AnyToDeviceEventContent>>>,
     /// When it is not worth sending any more, because the key in it has died.
     pub(super) dead_at_ms: Option<u64>,
+    /// The outbound session whose key it carries, by that record's key.
+    #[serde(default)]
+    carries: Option<String>,
 }
 
 impl OlmMachine {
@@ -45,12 +52,63 @@ impl OlmMachine {
         messages: Messages,
         dead_at_ms: Option<u64>,
     ) -> Result<(), CryptoError> {
+        self.queue_carrying(event_type, messages, dead_at_ms, None)
+    }
+
+    /// Records encrypted messages with the key of an outbound session.
+    pub(super) fn queue_room_key(
+        &mut self,
+        key: &str,
+        messages: Messages,
+        dead_at_ms: Option<u64>,
+    ) -> Result<(), CryptoError> {
+        self.queue_carrying("m.room.encrypted", messages, dead_at_ms, Some(key))
+    }
+
+    /// Whether the room's key, for that lifetime class, has not reached the server yet for every device that it was made for. Until
+    /// then nothing that it encrypts should be sent.
+    pub fn is_room_key_under_way(&self, room_id: &RoomId, class: Option<ExpiryClass>) -> bool {
+        let key = outbound_key(room_id, class);
+        let mut records = self.outgoing.values();
+        records.any(|record| record.carries.as_ref() == Some(&key))
+    }
+
+    /// What the server has refused for good is split into single messages; a single one is given up, and the program told.
+    pub(super) fn refuse_to_device(&mut self, key: &str) -> Result<Vec<Notice>, CryptoError> {
+        let Some(record) = self.outgoing.remove(key) else {
+            return Ok(Vec::new());
+        };
+        self.pending.delete(Table::Outgoing, key);
+        let singles = record.into_singles();
+        if let [(user_id, device_id, _)] = &singles[..] {
+            return Ok(vec![Notice::ToDeviceRefused {
+                user_id: user_id.clone(),
+                device_id: device_id.clone(),
+            }]);
+        }
+        for (place, (_, _, single)) in singles.into_iter().enumerate() {
+            // Sorts behind the record it comes from and before the next.
+            let key = format!("{key}.{place:03}");
+            self.pending.put(Table::Outgoing, &key, &single)?;
+            self.outgoing.insert(key, single);
+        }
+        Ok(Vec::new())
+    }
+
+    fn queue_carrying(
+        &mut self,
+        event_type: &str,
+        messages: Messages,
+        dead_at_ms: Option<u64>,
+        carries: Option<&str>,
+    ) -> Result<(), CryptoError> {
         let mut messages = messages.into_iter().peekable();
         while messages.peek().is_some() {
             let mut record = OutgoingRecord {
                 event_type: event_type.to_owned(),
                 messages: BTreeMap::new(),
                 dead_at_ms,
+                carries: carries.map(str::to_owned),
             };
             for (user_id, device_id, content) in messages.by_ref().take(DEVICES_PER_REQUEST_MAX) {
                 record
@@ -108,6 +166,24 @@ impl OlmMachine {
 }
 
 impl OutgoingRecord {
+    /// A record for each device.
+    fn into_singles(self) -> Vec<(OwnedUserId, OwnedDeviceId, Self)> {
+        let mut singles = Vec::new();
+        for (user_id, devices) in self.messages {
+            for (device_id, content) in devices {
+                let messages = BTreeMap::from([(device_id.clone(), content)]);
+                let single = Self {
+                    event_type: self.event_type.clone(),
+                    messages: BTreeMap::from([(user_id.clone(), messages)]),
+                    dead_at_ms: self.dead_at_ms,
+                    carries: self.carries.clone(),
+                };
+                singles.push((user_id.clone(), device_id, single));
+            }
+        }
+        singles
+    }
+
     fn request(&self, txn_id: OwnedTransactionId) -> send_event_to_device::v3::Request {
         let to_device = |(device_id, content): (&OwnedDeviceId, &Raw<AnyToDeviceEventContent>)| {
             (

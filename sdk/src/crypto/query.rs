@@ -64,6 +64,12 @@ impl OlmMachine {
             let self_signing = response.self_signing_keys.get(user_id);
             parse_identity(user_id, master, self_signing)
         });
+        // Who is known by devices gets an identity from one of them, not from the server.
+        let vouched = !user.is_known()
+            || new
+                .as_ref()
+                .is_some_and(|(_, master)| user.vouches_for(user_id, master));
+        let new = new.map(|(identity, _)| identity);
         let unpublished = *user_id == self.user_id
             && self
                 .cross_signing
@@ -78,7 +84,11 @@ impl OlmMachine {
             // Keys that we made and have not uploaded yet cannot be in the answer.
             (Some(_), None) if unpublished => {}
             (Some(_), new) => user.changed_identity = Some(new),
-            (None, new) => user.identity = new,
+            (None, Some(new)) if !vouched => user.changed_identity = Some(Some(new)),
+            (None, new) => {
+                user.identity = new;
+                user.changed_identity = None;
+            }
         }
         if user.changed_identity.is_some() && user.changed_identity != before {
             let change = user.changes(user_id).into_iter().next();
@@ -96,7 +106,10 @@ impl OlmMachine {
         let none = BTreeMap::new();
         let listed = response.device_keys.get(user_id).unwrap_or(&none);
         let first_time = !user.fetched;
+        // Our own list holds this device before anything is fetched, so nobody else's first device is ours.
+        let late = user.is_known() || (*user_id == self.user_id && user.fetched);
         let mut devices = BTreeMap::new();
+        let mut added = 0;
         user.changed_devices.clear();
         for (device_id, keys) in listed.iter().take(DEVICES_PER_USER_MAX) {
             if *user_id == self.user_id && *device_id == self.device_id {
@@ -111,16 +124,23 @@ impl OlmMachine {
                 });
                 continue;
             };
-            match user.pinned(device_id) {
+            match user.pinned(device_id).cloned() {
                 Some(pin) if pin.same_keys(&new) => {
                     new.verified = pin.verified;
+                    new.late = pin.late;
                     devices.insert(device_id.clone(), new);
                 }
                 Some(pin) => {
-                    devices.insert(device_id.clone(), pin.clone());
+                    devices.insert(device_id.clone(), pin);
                     user.changed_devices.insert(device_id.clone(), new);
                 }
+                None if !user.make_room(added) => notices.push(Notice::DeviceRefused {
+                    user_id: user_id.to_owned(),
+                    device_id: device_id.clone(),
+                }),
                 None => {
+                    added += 1;
+                    new.late = late;
                     if !first_time {
                         notices.push(Notice::NewDevice {
                             user_id: user_id.to_owned(),
@@ -156,7 +176,7 @@ impl OlmMachine {
 fn replace_devices(user: &mut UserRecord, devices: BTreeMap<OwnedDeviceId, DeviceRecord>) {
     let old = std::mem::replace(&mut user.devices, devices);
     for (device_id, device) in old {
-        if !user.devices.contains_key(&device_id) && user.vanished.len() < DEVICES_PER_USER_MAX {
+        if !user.devices.contains_key(&device_id) {
             user.vanished.insert(device_id, device);
         }
     }
@@ -220,26 +240,28 @@ pub(super) fn parse_device_object(
         encrypts: speaks("m.olm.v1.curve25519-aes-sha2") && speaks("m.megolm.v1.aes-sha2"),
         cross_signed,
         verified: false,
+        late: false,
     })
 }
 
-/// A user's master key, and their self-signing key if the master key has signed it.
+/// A user's master key, and their self-signing key if the master key has signed it; and the master key as it was signed.
 fn parse_identity(
     user_id: &UserId,
     master: &Raw<CrossSigningKey>,
     self_signing: Option<&Raw<CrossSigningKey>>,
-) -> Option<Identity> {
-    let (master_key, _) = parse_cross_signing_key(user_id, master, "master")?;
+) -> Option<(Identity, JsonObject)> {
+    let (master_key, signed) = parse_cross_signing_key(user_id, master, "master")?;
     let master = master_key.to_base64();
     let self_signing = self_signing.and_then(|raw| {
         let (key, object) = parse_cross_signing_key(user_id, raw, "self_signing")?;
         is_signed_by(&object, user_id, &master, &master_key).then(|| key.to_base64())
     });
-    Some(Identity {
+    let identity = Identity {
         master,
         self_signing,
         verified: false,
-    })
+    };
+    Some((identity, signed))
 }
 
 fn parse_cross_signing_key(

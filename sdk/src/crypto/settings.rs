@@ -74,8 +74,8 @@ impl From<&RoomEncryptionEventContent> for Rotation {
 pub enum SharingPolicy {
     /// Every device whose keys are consistent.
     AllDevices,
-    /// Of users with cross-signing keys only the devices that they signed; of others every device. A server cannot slip a device
-    /// under a user who uses cross-signing.
+    /// Of users with cross-signing keys only the devices that they signed; of others those that were there when the user was first
+    /// seen. A server cannot slip a device under a user who is known.
     #[default]
     CrossSignedWherePossible,
     /// Only devices that their owner signed (MSC4153).
@@ -84,13 +84,17 @@ pub enum SharingPolicy {
     VerifiedOnly,
 }
 
-/// What happens when a member turns up to whom no key of this room has been given before.
+/// What happens when a member turns up to whom no key of this room has been given before: a server can forge a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum MemberPolicy {
-    /// The key is shared, and [`Notice::NewMember`](super::Notice::NewMember) says so.
-    #[default]
+    /// The key is shared, and [`Notice::NewMember`](super::Notice::NewMember) says so. A server that forges a join reads what follows.
     Open,
-    /// Nothing is shared until [`accept_members`](super::OlmMachine::accept_members): a server can forge a join.
+    /// Whoever has been accepted gets the key: those who are members when a key is shared for the first time, those whom our user
+    /// invites, and those named in [`accept_members`](super::OlmMachine::accept_members). Others wait, and
+    /// [`Notice::MemberWaits`](super::Notice::MemberWaits) says so.
+    #[default]
+    AcceptedOnly,
+    /// The same, and nothing is sent to anybody while someone waits.
     Confirm,
 }
 

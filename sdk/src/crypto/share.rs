@@ -1,7 +1,7 @@
 //! Giving a room's key to the devices of its members.
 //!
-//! Invariant: nothing is encrypted to anyone before every member's device list is known, every identity is accepted and every member
-//! is; devices that are left out are told so, once for each session.
+//! Invariant: nothing is encrypted to anyone before the device list of every member who may have the key is known and their identity is
+//! accepted; devices that are left out are told so, once for each session.
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#mmegolmv1aes-sha2>
 
 use std::collections::BTreeSet;
@@ -15,16 +15,23 @@ use super::{
     error::{CryptoError, IdentityChange, ShareError},
     in_flight::CLAIM_RETRY_MS,
     machine::OlmMachine,
+    members::Sorted,
     outbound::outbound_key,
     outcome::{Notice, Trust},
     outgoing::Messages,
     room_keys::DEAD_AT_FIELD,
     secret::wipe,
-    settings::{MemberPolicy, RoomKeySettings, SharingPolicy},
+    settings::{RoomKeySettings, SharingPolicy},
     signing::into_raw,
     users::DeviceRecord,
 };
 use crate::expiry::EXPIRY_FIELD;
+
+/// Why a device gets no key: the sharing policy leaves it out.
+const UNVERIFIED: &str = "m.unverified";
+
+/// Why a device gets no key: nobody has accepted its owner as a member.
+const UNACCEPTED: &str = "m.unauthorised";
 
 /// A device, and what it is to get.
 struct Recipient {
@@ -52,8 +59,11 @@ impl OlmMachine {
         let mut members: BTreeSet<OwnedUserId> = members.iter().cloned().collect();
         // Our other devices read what we write.
         members.insert(self.user_id.clone());
-        self.check_members(&members)?;
-        let notices = self.check_accepted(room_id, &members, settings.members)?;
+        for user_id in &members {
+            self.track(user_id)?;
+        }
+        let (members, notices) = self.apply_policy(room_id, &members, settings.members)?;
+        self.check_members(&members.accepted)?;
         let mut recipients = self.recipients(&members, settings.devices);
         self.check_sessions(&mut recipients, now_ms)?;
 
@@ -65,36 +75,14 @@ impl OlmMachine {
             record.rotation = settings.rotation;
         }
         self.send_keys(&key, recipients)?;
-        let accepted = self.rooms.entry(room_id.to_owned()).or_default();
-        if accepted.accepted.as_ref() != Some(&members) {
-            accepted.accepted = Some(members);
-            self.save_room(room_id)?;
-        }
+        self.remember_accepted(room_id, members.accepted)?;
         Ok(self.stage(notices))
     }
 
-    /// Accepts new members of a room under [`MemberPolicy::Confirm`].
-    ///
-    /// # Errors
-    /// [`CryptoError::Encode`] if the record cannot be serialised.
-    pub fn accept_members(
-        &mut self,
-        room_id: &RoomId,
-        users: &[OwnedUserId],
-    ) -> Result<Staged<()>, CryptoError> {
-        let room = self.rooms.entry(room_id.to_owned()).or_default();
-        room.accepted
-            .get_or_insert_default()
-            .extend(users.iter().cloned());
-        self.save_room(room_id)?;
-        Ok(self.stage(()))
-    }
-
-    fn check_members(&mut self, members: &BTreeSet<OwnedUserId>) -> Result<(), ShareError> {
+    fn check_members(&self, members: &BTreeSet<OwnedUserId>) -> Result<(), ShareError> {
         let mut unknown = Vec::new();
         let mut changes = Vec::new();
         for user_id in members {
-            self.track(user_id)?;
             let Some(user) = self.users.get(user_id) else {
                 continue;
             };
@@ -113,39 +101,10 @@ impl OlmMachine {
         Ok(())
     }
 
-    fn check_accepted(
-        &self,
-        room_id: &RoomId,
-        members: &BTreeSet<OwnedUserId>,
-        policy: MemberPolicy,
-    ) -> Result<Vec<Notice>, ShareError> {
-        let Some(accepted) = self
-            .rooms
-            .get(room_id)
-            .and_then(|room| room.accepted.as_ref())
-        else {
-            return Ok(Vec::new());
-        };
-        let new: Vec<_> = members
-            .difference(accepted)
-            .filter(|user_id| **user_id != self.user_id)
-            .cloned()
-            .collect();
-        match policy {
-            MemberPolicy::Confirm if !new.is_empty() => Err(ShareError::NewMembers { users: new }),
-            _ => Ok(new
-                .into_iter()
-                .map(|user_id| Notice::NewMember {
-                    room_id: room_id.to_owned(),
-                    user_id,
-                })
-                .collect()),
-        }
-    }
-
-    fn recipients(&self, members: &BTreeSet<OwnedUserId>, policy: SharingPolicy) -> Vec<Recipient> {
+    fn recipients(&self, members: &Sorted, policy: SharingPolicy) -> Vec<Recipient> {
         let mut recipients = Vec::new();
-        for user_id in members {
+        for user_id in members.accepted.union(&members.waiting) {
+            let accepted = members.accepted.contains(user_id);
             let Some(user) = self.users.get(user_id) else {
                 continue;
             };
@@ -154,7 +113,13 @@ impl OlmMachine {
                     user_id: user_id.clone(),
                     device_id: device_id.clone(),
                     device: device.clone(),
-                    withheld: (!may_have_key(user.trust(device), policy)).then_some("m.unverified"),
+                    withheld: if !accepted {
+                        Some(UNACCEPTED)
+                    } else if !may_have_key(user.trust(device), policy) {
+                        Some(UNVERIFIED)
+                    } else {
+                        None
+                    },
                 });
             }
         }
@@ -168,7 +133,7 @@ impl OlmMachine {
             .iter_mut()
             .filter(|recipient| recipient.withheld.is_none())
         {
-            if self.has_session(&recipient.device.curve25519) {
+            if self.has_session(&recipient.device) {
                 continue;
             }
             let asked = self
@@ -199,7 +164,7 @@ impl OlmMachine {
         }
         let may: BTreeSet<(&UserId, &DeviceId, &str)> = recipients
             .iter()
-            .filter(|recipient| recipient.withheld != Some("m.unverified"))
+            .filter(|recipient| !matches!(recipient.withheld, Some(UNVERIFIED | UNACCEPTED)))
             .map(|recipient| {
                 let curve25519 = recipient.device.curve25519.as_str();
                 (&*recipient.user_id, &*recipient.device_id, curve25519)
@@ -275,11 +240,7 @@ impl OlmMachine {
             devices.insert(device_id, device.curve25519);
         }
         content.values_mut().for_each(wipe);
-        self.queue_to_device(
-            "m.room.encrypted",
-            messages,
-            expiry.map(|expiry| expiry.dead_at_ms),
-        )
+        self.queue_room_key(key, messages, expiry.map(|expiry| expiry.dead_at_ms))
     }
 
     fn send_withheld(
@@ -329,7 +290,11 @@ fn may_have_key(trust: Trust, policy: SharingPolicy) -> bool {
         SharingPolicy::AllDevices => {
             matches!(
                 trust,
-                Trust::Verified | Trust::CrossSigned | Trust::FirstUse | Trust::Unsigned
+                Trust::Verified
+                    | Trust::CrossSigned
+                    | Trust::FirstUse
+                    | Trust::NewDevice
+                    | Trust::Unsigned
             )
         }
         SharingPolicy::CrossSignedWherePossible => {

@@ -8,5 +8,6 @@ mod attacks_olm;
 mod expiry;
 mod garbage;
 mod stories;
+mod strangers;
 mod trust;
 mod world;

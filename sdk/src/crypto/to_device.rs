@@ -95,8 +95,8 @@ impl OlmMachine {
         for event in &sync.to_device {
             self.receive_to_device(event, now_ms, &mut outcome)?;
         }
-        // A message made with the replaced key may still be under way as long as messages come in.
-        if sync.to_device.is_empty() && self.account.forget_old_fallback(now_ms) {
+        let quiet = sync.to_device.is_empty();
+        if self.account.forget_old_fallback(quiet, now_ms) {
             self.save_account()?;
         }
         self.update_key_counts(

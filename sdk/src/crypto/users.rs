@@ -8,19 +8,24 @@ use std::collections::BTreeMap;
 
 use ruma::{
     DeviceId, OwnedDeviceId, OwnedUserId, UserId, api::client::sync::sync_events::DeviceLists,
+    serde::JsonObject,
 };
 use serde::{Deserialize, Serialize};
+use vodozemac::Ed25519PublicKey;
 
 use super::{
     changes::Staged,
     error::{CryptoError, IdentityChange},
     machine::OlmMachine,
     outcome::Trust,
-    signing::{grouped, ungrouped},
+    signing::{grouped, is_signed_by, ungrouped},
 };
 
-/// So many devices of one user are kept, and so many pins of vanished ones; more are refused.
+/// So many devices of one user are listed; more are refused.
 pub(super) const DEVICES_PER_USER_MAX: usize = 512;
+
+/// So many devices of one user are remembered, vanished ones included; when there are more, new ones are refused.
+pub(super) const PINS_PER_USER_MAX: usize = 2 * DEVICES_PER_USER_MAX;
 
 /// A user.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -56,9 +61,17 @@ pub(super) struct DeviceRecord {
     pub(super) cross_signed: bool,
     /// Whether its fingerprint was compared here.
     pub(super) verified: bool,
+    /// Whether it turned up after other devices of its owner were known.
+    #[serde(default)]
+    pub(super) late: bool,
 }
 
 impl DeviceRecord {
+    /// Whether nothing rests on its being known: it was given no key and taken for nobody.
+    fn is_worthless(&self) -> bool {
+        self.late && !self.verified && !self.cross_signed
+    }
+
     pub(super) fn same_keys(&self, other: &Self) -> bool {
         self.ed25519 == other.ed25519 && self.curve25519 == other.curve25519
     }
@@ -129,6 +142,33 @@ impl UserRecord {
             .or_else(|| self.vanished.get(device_id))
     }
 
+    /// Whether any device of the user was ever known: what turns up from then on may be the server's.
+    pub(super) fn is_known(&self) -> bool {
+        !(self.devices.is_empty() && self.vanished.is_empty())
+    }
+
+    /// Makes room for one more pin besides `added` new ones; `false` if there is none. Pins that mean something are never given up: a
+    /// server could wash them out with devices of its own.
+    pub(super) fn make_room(&mut self, added: usize) -> bool {
+        if self.devices.len() + self.vanished.len() + added < PINS_PER_USER_MAX {
+            return true;
+        }
+        let mut vanished = self.vanished.iter();
+        let worthless = vanished.find(|(_, device)| device.is_worthless());
+        let worthless = worthless.map(|(device_id, _)| device_id.clone());
+        worthless.is_some_and(|device_id| self.vanished.remove(&device_id).is_some())
+    }
+
+    /// Whether one of the devices that were there first, or were compared, has signed a master key.
+    pub(super) fn vouches_for(&self, user_id: &UserId, master: &JsonObject) -> bool {
+        let mut known = self.devices.iter().chain(&self.vanished);
+        known.any(|(device_id, device)| {
+            (!device.late || device.verified)
+                && Ed25519PublicKey::from_base64(&device.ed25519)
+                    .is_ok_and(|key| is_signed_by(master, user_id, device_id.as_str(), &key))
+        })
+    }
+
     pub(super) fn trust(&self, device: &DeviceRecord) -> Trust {
         let owner_verified = self
             .identity
@@ -142,6 +182,8 @@ impl UserRecord {
             Trust::CrossSigned
         } else if self.identity.is_some() {
             Trust::Unsigned
+        } else if device.late {
+            Trust::NewDevice
         } else {
             Trust::FirstUse
         }
@@ -154,7 +196,10 @@ impl UserRecord {
         }
         if let Some(identity) = self.changed_identity.take() {
             self.identity = identity;
-            // Signatures were judged by the old keys: the list is fetched again.
+            // Signatures were judged by the old keys: none counts until the list has been fetched again, which a server may put off.
+            for device in self.devices.values_mut().chain(self.vanished.values_mut()) {
+                device.cross_signed = false;
+            }
             self.outdated = true;
             self.generation += 1;
         }

@@ -108,6 +108,7 @@ impl Client {
         };
         self.staged(|machine, _| machine.update_tracked_users(&members))
             .await??;
+        let mut failure = None;
         for _ in 0..SHARE_ROUNDS_MAX {
             let shared = self.staged(|machine, now_ms| {
                 machine.share_room_key(room_id, &members, &settings, now_ms)
@@ -115,10 +116,20 @@ impl Client {
             match shared.await? {
                 Ok(notices) => {
                     self.tell_notices(notices);
-                    self.send_outgoing().await?;
-                    return Ok(Shared::Yes);
+                    let outcome = self.send_outgoing().await;
+                    // What is the matter with another room's keys, or another device, is no reason to wait.
+                    let waits = self.ask(|machine| machine.is_room_key_under_way(room_id, class));
+                    return match outcome {
+                        Err(error) if waits.await? => Err(error),
+                        _ => Ok(Shared::Yes),
+                    };
                 }
-                Err(ShareError::DevicesUnknown { .. }) => self.send_outgoing().await?,
+                Err(ShareError::DevicesUnknown { .. }) => {
+                    if let Some(error) = failure.take() {
+                        return Err(error);
+                    }
+                    failure = self.send_outgoing().await.err();
+                }
                 Err(ShareError::SessionsMissing { users }) => self.make_sessions(&users).await?,
                 Err(ShareError::IdentityChanged { changes }) => {
                     return Ok(Shared::Blocked(Blocked::IdentityChanged(changes)));

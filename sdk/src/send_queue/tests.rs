@@ -360,6 +360,37 @@ fn with_bob() -> serde_json::Value {
 }
 
 #[tokio::test]
+async fn a_device_that_the_server_refuses_does_not_stop_the_room() {
+    let server = FakeServer::start().await;
+    for (name, device) in [("@bob:two", "B"), ("@carol:two", "BAD_DEVICE")] {
+        let user = ruma::UserId::parse(name).unwrap();
+        server.set_device(&user, device.into());
+    }
+    server.lock().bad_device = Some("BAD_DEVICE".to_owned());
+    let alice = alice_in(&server, store(), &[]).await;
+    let mut sync = with_bob();
+    let state = &mut sync["rooms"]["join"]["!a:one"]["state"]["events"];
+    let mut member = state[0].clone();
+    member["state_key"] = json!("@carol:two");
+    state.as_array_mut().unwrap().push(member);
+    server.push_sync(sync);
+    alice.sync_once(PATIENCE).await.unwrap();
+    let mut notifications = alice.notifications();
+    for text in ["one", "two"] {
+        let sending = alice.room(&room("a")).send_text(text).await.unwrap();
+        sending.event_id(PATIENCE).await.unwrap();
+    }
+    let refused = notifications.wait_for(PATIENCE, |notification| match notification {
+        Notification::Crypto(crate::crypto::Notice::ToDeviceRefused { device_id, .. }) => {
+            Some(device_id.to_string())
+        }
+        _ => None,
+    });
+    assert_eq!(refused.await.as_deref(), Some("BAD_DEVICE"));
+    assert_eq!(server.lock().to_device.len(), 1, "bob was given the key");
+}
+
+#[tokio::test]
 async fn a_changed_identity_blocks_the_room_until_it_is_accepted() {
     let server = FakeServer::start().await;
     let bob = ruma::user_id!("@bob:two");

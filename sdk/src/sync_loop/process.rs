@@ -10,10 +10,11 @@ use serde_json::value::RawValue;
 
 use super::{SYNC_TOKEN_VALUE, waiting::WaitingEvent};
 use crate::{
-    base::{RoomState, SyncDigest, TimelineItem, digest},
+    base::{Membership, RoomState, SyncDigest, TimelineItem, digest},
     client::{Client, ClientError, Envelope, Event, Notification, Protection},
     crypto::{
-        Changes, CryptoError, OlmMachine, PlaintextVerdict, SyncChanges, SyncOutcome, Undecryptable,
+        Changes, CryptoError, MemberPolicy, Notice, OlmMachine, PlaintextVerdict, SyncChanges,
+        SyncOutcome, Undecryptable,
     },
     store::Batch,
 };
@@ -42,9 +43,16 @@ impl Client {
         };
         let waiting = self.waiting_events();
         let next_batch = response.next_batch;
+        let tells_members = self.inner.config.members != MemberPolicy::Open;
         let processed = self
             .step(|machine, now_ms| {
-                take_in(machine, &mut digest, &waiting, changes, next_batch, now_ms)
+                let (mut batch, mut processed) =
+                    take_in(machine, &mut digest, &waiting, changes, next_batch, now_ms)?;
+                if tells_members {
+                    let notices = note_members(machine, &digest, &mut batch.crypto)?;
+                    processed.outcome.notices.extend(notices);
+                }
+                Ok::<_, CryptoError>((batch, processed))
             })
             .await??;
         self.set_rooms(digest.rooms);
@@ -133,6 +141,23 @@ fn take_in(
             waiting: (newly, no_longer),
         },
     ))
+}
+
+/// Who has come into encrypted rooms and waits to be accepted.
+fn note_members(
+    machine: &mut OlmMachine,
+    digest: &SyncDigest,
+    changes: &mut Changes,
+) -> Result<Vec<Notice>, CryptoError> {
+    let mut notices = Vec::new();
+    let rooms = digest.rooms.iter();
+    for room in rooms.filter(|room| room.is_encrypted() && room.membership == Membership::Join) {
+        let members: Vec<_> = room.recipients().cloned().collect();
+        let (made, told) = machine.note_members(&room.room_id, &members)?.into_parts();
+        changes.extend(made);
+        notices.extend(told);
+    }
+    Ok(notices)
 }
 
 /// Tells the machine what it must know of a room.

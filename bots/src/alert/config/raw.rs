@@ -51,6 +51,7 @@ struct RawStore {
 struct RawRoom {
     id: Option<OwnedRoomId>,
     operators: Vec<OwnedUserId>,
+    members: Vec<OwnedUserId>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -183,6 +184,7 @@ impl Raw {
                     .id
                     .ok_or(ConfigError::Missing { key: "room.id" })?,
                 operators: self.room.operators,
+                members: self.room.members,
             },
             webhook: self.webhook.resolve(folder)?,
             expiry: self.expiry.resolve(),

@@ -39,8 +39,11 @@ passphrase_file = "store.passphrase"
 [room]
 # Invite the bot into this room. It must be encrypted: nothing is ever sent in the clear.
 id = "!room:example.org"
-# Who may command the bot; every member if empty.
+# Who may command the bot; every member who may read if empty.
 #operators = ["@alice:example.org"]
+# Who may read alerts, besides the operators; whoever is in the room at the first alert if empty. The bot says in the room who
+# else has joined, and gives them no keys until they are accepted: "!accept @carol:example.org".
+#members = ["@bob:example.org"]
 
 [webhook]
 # Loopback, or with TLS any address.

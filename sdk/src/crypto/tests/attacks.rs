@@ -202,6 +202,23 @@ fn an_old_ciphertext_under_a_new_id_is_a_replay_and_the_same_event_is_not() {
 }
 
 #[test]
+fn an_event_that_is_sent_again_says_that_it_was_seen() {
+    let (mut world, mut alice, mut bob, members) = alice_and_bob();
+    let event = world.send(&mut alice, &members, "!deploy", EncryptOptions::default());
+    world.sync(&mut bob);
+    for seen_before in [false, true, true] {
+        let decrypted = bob.decrypt(&event, world.now_ms).unwrap();
+        assert_eq!(decrypted.seen_before, seen_before);
+        bob.restart();
+    }
+    // Our own, too, is seen once when it comes back.
+    for seen_before in [false, true] {
+        let decrypted = alice.decrypt(&event, world.now_ms).unwrap();
+        assert_eq!(decrypted.seen_before, seen_before);
+    }
+}
+
+#[test]
 fn a_flipped_bit_is_noticed() {
     let (mut world, mut alice, mut bob, members) = alice_and_bob();
     let mut event = world.send(&mut alice, &members, "yes", EncryptOptions::default());

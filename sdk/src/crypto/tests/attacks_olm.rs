@@ -418,3 +418,74 @@ fn a_one_time_key_given_out_twice_serves_the_first_and_the_second_recovers() {
     world.sync(&mut bob);
     assert_eq!(bob.body(&event, world.now_ms).unwrap(), "hello");
 }
+
+/// Puts a device of Mallory's on the server that claims Bob's Curve25519 key; gives the key that it signs with.
+fn claim_bobs_key(world: &mut World, bob: &Client) -> Ed25519SecretKey {
+    let evil = Ed25519SecretKey::new();
+    let mallory = user("mallory");
+    let signed = |content: Value| {
+        let mut content = content.as_object().unwrap().clone();
+        sign(&mut content, &mallory, "EVIL1", |bytes| evil.sign(bytes)).unwrap();
+        Value::Object(content)
+    };
+    let keys = signed(json!({
+        "user_id": mallory,
+        "device_id": "EVIL1",
+        "algorithms": ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"],
+        "keys": {
+            "ed25519:EVIL1": evil.public_key().to_base64(),
+            "curve25519:EVIL1": bob.machine.curve25519_key(),
+        },
+    }));
+    let point = vodozemac::Curve25519PublicKey::from(&vodozemac::Curve25519SecretKey::new());
+    let one_time = signed(json!({"key": point.to_base64()}));
+    let device = world
+        .devices
+        .entry((mallory.clone(), "EVIL1".into()))
+        .or_default();
+    device.keys = keys;
+    device
+        .one_time
+        .insert("signed_curve25519:AAAAAQ".to_owned(), one_time);
+    world.changes.push(mallory);
+    evil
+}
+
+#[test]
+fn a_device_that_claims_anothers_key_does_not_come_between() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let evil = claim_bobs_key(&mut world, &bob);
+    let members = [alice.user_id(), bob.user_id(), user("mallory")];
+    let staged = alice.machine.update_tracked_users(&members).unwrap();
+    alice.keep(staged);
+    world.pump(&mut alice);
+    // Something that does not decrypt, from "her" key: Alice makes a new session with her device.
+    let plaintext = json!({});
+    deliver(&mut world, &mut bob, &alice, "mallory", &plaintext);
+    let event = world.device(&alice).inbox.last_mut().unwrap();
+    let info = &mut event["content"]["ciphertext"][alice.machine.curve25519_key()];
+    let mut bytes = vodozemac::base64_decode(info["body"].as_str().unwrap()).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    info["body"] = json!(vodozemac::base64_encode(bytes));
+    world.sync(&mut alice);
+    let sessions = &alice.machine.olm[&bob.machine.curve25519_key()].sessions;
+    let evil_key = evil.public_key().to_base64();
+    assert!(
+        sessions
+            .iter()
+            .any(|entry| entry.signer.as_ref() == Some(&evil_key)),
+        "the attack has come as far as a session under Bob's key"
+    );
+    // The next room key still reaches Bob.
+    alice.restart();
+    let staged = alice
+        .machine
+        .room_member_left(&room(), &user("nobody"))
+        .unwrap();
+    alice.keep(staged);
+    let pair = [alice.user_id(), bob.user_id()];
+    let event = world.send(&mut alice, &pair, "still here", EncryptOptions::default());
+    world.sync(&mut bob);
+    assert_eq!(bob.body(&event, world.now_ms).unwrap(), "still here");
+    assert!(discarded(&bob).is_empty());
+}

@@ -341,3 +341,46 @@ fn a_request_for_an_expiring_key_is_refused_and_others_are_not_answered() {
         expiring["content"]["session_id"]
     );
 }
+
+#[test]
+fn edits_and_reactions_die_with_what_they_refer_to_and_replies_do_not() {
+    let (mut world, mut alice, mut bob, members) = alice_and_bob();
+    let target = world.send(&mut alice, &members, "soon gone", lasting(HOUR));
+    let deadline_ms = world.now_ms + HOUR.as_ms();
+    world.now_ms += MINUTE_MS;
+    // A member who wants it to stay does not stamp the edit.
+    world.send(&mut alice, &members, "first", EncryptOptions::default());
+    let mut say = |relation: Value| {
+        let mut content = text("stays");
+        content.insert("m.relates_to".to_owned(), relation);
+        world.send_only(&mut alice, &content, EncryptOptions::default())
+    };
+    let id = target["event_id"].clone();
+    let referring = ["m.replace", "m.annotation", "m.reference"]
+        .map(|kind| say(json!({"rel_type": kind, "event_id": id})));
+    let others = [
+        say(json!({"m.in_reply_to": {"event_id": id}})),
+        say(json!({"rel_type": "m.thread", "event_id": id})),
+        say(json!({"rel_type": "m.replace", "event_id": "$unknown"})),
+    ];
+    world.sync(&mut bob);
+    bob.decrypt(&target, world.now_ms).unwrap();
+    bob.restart();
+    for event in &referring {
+        let expiry = bob.decrypt(event, world.now_ms).unwrap().expiry.unwrap();
+        assert_eq!((expiry.class, expiry.deadline_ms), (HOUR, deadline_ms));
+    }
+    for event in &others {
+        assert_eq!(bob.decrypt(event, world.now_ms).unwrap().expiry, None);
+    }
+    // The target's key is destroyed; that it died is remembered, and in the end forgotten.
+    sweep(&mut bob, deadline_ms);
+    bob.restart();
+    for event in &referring {
+        assert_eq!(bob.body(event, deadline_ms), Err(Undecryptable::Expired));
+    }
+    let target_id = ruma::EventId::parse(id.as_str().unwrap()).unwrap();
+    assert!(bob.machine.deadline_of(&target_id).is_some());
+    sweep(&mut bob, deadline_ms + ExpiryClass::Days28.as_ms());
+    assert!(bob.machine.deadline_of(&target_id).is_none());
+}

@@ -5,8 +5,8 @@ use ruma::OwnedUserId;
 use super::world::*;
 use crate::crypto::{
     EncryptError, EncryptOptions, IncomingResponse, MemberPolicy, Notice, OutgoingBody, Relation,
-    RoomKeySettings, Rotation, ShareError, Trust, Undecryptable,
-    account::{FALLBACK_KEY_MS_MAX, FALLBACK_KEY_MS_MIN},
+    RoomKeySettings, Rotation, ShareError, SharingPolicy, Trust, Undecryptable,
+    account::{FALLBACK_KEY_GRACE_MS, FALLBACK_KEY_MS_MAX, FALLBACK_KEY_MS_MIN},
 };
 
 #[test]
@@ -15,7 +15,12 @@ fn a_message_reaches_every_device_of_every_member() {
     let mut bob2 = world.client("bob", "BOB2");
     let mut alice2 = world.client("alice", "ALICE2");
     world.sync(&mut alice);
-    let event = world.send(&mut alice, &members, "hello", EncryptOptions::default());
+    let settings = RoomKeySettings {
+        devices: SharingPolicy::AllDevices,
+        ..RoomKeySettings::default()
+    };
+    world.share(&mut alice, &members, &settings).unwrap();
+    let event = world.send_only(&mut alice, &text("hello"), EncryptOptions::default());
     for client in [&mut bob, &mut bob2, &mut alice2] {
         let outcome = world.sync(client);
         assert_eq!(outcome.new_room_keys.len(), 1);
@@ -201,9 +206,16 @@ fn a_device_that_logs_out_reads_nothing_that_follows() {
 
 #[test]
 fn a_new_device_reads_what_follows_and_not_what_was() {
-    let (mut world, mut alice, bob, members) = alice_and_bob();
+    let (mut world, mut alice, mut bob, members) = alice_and_bob();
+    world.publish_cross_signing(&mut bob);
     let one = world.send(&mut alice, &members, "one", EncryptOptions::default());
     let mut bob2 = world.client("bob", "BOB2");
+    world.sync(&mut bob);
+    let staged = bob
+        .machine
+        .sign_own_device("BOB2".into(), &bob2.machine.fingerprint());
+    let request = bob.keep(staged.unwrap());
+    world.answer(&mut bob, request);
     world.sync(&mut alice);
     let two = world.send(&mut alice, &members, "two", EncryptOptions::default());
     world.sync(&mut bob2);
@@ -325,6 +337,27 @@ fn a_used_or_old_fallback_key_is_replaced_but_not_faster_than_hourly() {
     world.now_ms += FALLBACK_KEY_MS_MAX;
     world.sync(&mut bob);
     assert_ne!(fallback(&mut world, &bob), second);
+}
+
+#[test]
+fn a_replaced_fallback_key_is_forgotten_though_messages_never_cease() {
+    for (noise, kept_until_ms) in [(false, 0), (true, FALLBACK_KEY_GRACE_MS)] {
+        let (mut world, _alice, mut bob, _) = alice_and_bob();
+        world.now_ms += FALLBACK_KEY_MS_MAX;
+        world.sync(&mut bob);
+        let forget_at = bob.machine.account.forget_fallback_ms.unwrap();
+        let mut sync_at = |now_ms| {
+            world.now_ms = now_ms;
+            if noise {
+                let dummy = serde_json::json!({"type": "m.dummy", "sender": "@x:y", "content": {}});
+                world.device(&bob).inbox.push(dummy);
+            }
+            world.sync(&mut bob);
+            bob.machine.account.forget_fallback_ms.is_none()
+        };
+        assert!(!sync_at(forget_at + kept_until_ms - 1));
+        assert!(sync_at(forget_at + kept_until_ms));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -25,7 +25,7 @@ use crate::{
     room::Room,
     send_queue::SendQueue,
     store::{Batch, Store},
-    sync_loop::{SocketSlot, WaitingEvents},
+    sync_loop::{SocketSlot, Syncing, WaitingEvents},
 };
 
 mod builder;
@@ -106,6 +106,9 @@ pub(crate) struct Inner {
     pub(crate) queue: SendQueue,
     pub(crate) socket: SocketSlot,
     pub(crate) waiting: WaitingEvents,
+    pub(crate) syncing: Syncing,
+    /// Whether the store's files may hold traces of what was destroyed.
+    pub(crate) scrub_due: AtomicBool,
 }
 
 impl Client {

@@ -6,7 +6,13 @@
 //!
 //! Specification: <https://spec.matrix.org/v1.19/client-server-api/#syncing>
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use ruma::{api::client::sync::sync_events::v3, presence::PresenceState};
 use serde_json::json;
@@ -51,9 +57,44 @@ enum LoopState {
     SoftLoggedOut,
 }
 
+/// Sees to it that a client syncs once at a time: two syncs would overwrite each other's waiting events, and the slower one would put an
+/// older position over a newer.
+#[derive(Debug, Default)]
+pub(crate) struct Syncing {
+    /// Held by whoever syncs.
+    alone: tokio::sync::Mutex<()>,
+    /// Whether the loop that was started last is over: its handle dropped, or ended by itself.
+    over: Mutex<Option<Arc<AtomicBool>>>,
+}
+
+impl Syncing {
+    fn over(&self) -> MutexGuard<'_, Option<Arc<AtomicBool>>> {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_running(&self) -> bool {
+        let over = self.over();
+        over.as_ref()
+            .is_some_and(|over| !over.load(Ordering::SeqCst))
+    }
+
+    /// Begins a loop; gives where to say that it is over. `None` if one is running.
+    fn begin(&self) -> Option<Arc<AtomicBool>> {
+        let mut last = self.over();
+        if last
+            .as_ref()
+            .is_some_and(|over| !over.load(Ordering::SeqCst))
+        {
+            return None;
+        }
+        Some(last.insert(Arc::default()).clone())
+    }
+}
+
 /// A running sync. Dropping it stops the sync.
 #[derive(Debug)]
 pub struct SyncHandle {
+    over: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     state: watch::Receiver<LoopState>,
     task: JoinHandle<()>,
@@ -88,6 +129,7 @@ impl SyncHandle {
 
 impl Drop for SyncHandle {
     fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
         self.stop.send_replace(true);
         self.sweeper.abort();
     }
@@ -98,18 +140,25 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError::NotLoggedIn`].
+    /// [`ClientError::NotLoggedIn`]; [`ClientError::AlreadySyncing`] while the handle of another sync is held that has not ended.
     pub fn start_sync(&self) -> Result<SyncHandle, ClientError> {
         self.session()?;
+        let over = self.inner.syncing.begin();
+        let over = over.ok_or(ClientError::AlreadySyncing)?;
+        let ended = over.clone();
         let (stop, stopped) = watch::channel(false);
         let (report, state) = watch::channel(LoopState::Running);
         let client = self.clone();
         let task = tokio::spawn(async move {
+            // One that was told to stop may still be at its last response.
+            let _alone = client.inner.syncing.alone.lock().await;
             let end = client.sync_until(stopped).await;
+            ended.store(true, Ordering::SeqCst);
             report.send_replace(end);
         });
         let sweeper = tokio::spawn(sweep::run(self.clone()));
         Ok(SyncHandle {
+            over,
             stop,
             state,
             task,
@@ -121,8 +170,13 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError`]; nothing of the response was processed then.
+    /// [`ClientError::AlreadySyncing`] while a sync runs in the background; any other [`ClientError`]: nothing of the response was
+    /// processed then.
     pub async fn sync_once(&self, patience: Duration) -> Result<(), ClientError> {
+        if self.inner.syncing.is_running() {
+            return Err(ClientError::AlreadySyncing);
+        }
+        let _alone = self.inner.syncing.alone.lock().await;
         let response = self.poll(patience).await?;
         self.process(response).await
     }

@@ -5,6 +5,7 @@
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
 use ruma::OwnedUserId;
+use zeroize::Zeroize;
 
 use super::extract::{FromCommand, Refusal};
 use crate::Room;
@@ -15,7 +16,7 @@ const COMMAND_BYTES_MAX: usize = 4096;
 /// What a bot shares with its handlers.
 pub(super) type States = Arc<Vec<Arc<dyn Any + Send + Sync>>>;
 
-/// A command that somebody sent.
+/// A command that somebody sent. What it says is overwritten when it is dropped.
 #[derive(Clone)]
 pub struct Command {
     /// Where it came from.
@@ -34,6 +35,12 @@ impl fmt::Debug for Command {
         f.debug_struct("Command")
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Command {
+    fn drop(&mut self) {
+        self.rest.zeroize();
     }
 }
 

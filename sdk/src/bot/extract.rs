@@ -2,7 +2,7 @@
 //!
 //! Invariant: an extractor only reads the command; if it does not fit, the handler is not called and the sender is told why.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, fmt, sync::Arc};
 
 use ruma::OwnedUserId;
 
@@ -31,17 +31,29 @@ pub struct Sender(pub OwnedUserId);
 #[derive(Clone, Debug)]
 pub struct InRoom(pub Room);
 
-/// The words after the command's name.
-#[derive(Clone, Debug)]
+/// The words after the command's name. Its `Debug` shows their number alone.
+#[derive(Clone)]
 pub struct Words(pub Vec<String>);
 
-/// Everything after the command's name; refused if there is nothing.
-#[derive(Clone, Debug)]
+/// Everything after the command's name; refused if there is nothing. Its `Debug` shows its length alone.
+#[derive(Clone)]
 pub struct Rest(pub String);
 
 /// Something that was handed to [`Bot::state`](super::Bot::state).
 #[derive(Clone, Debug)]
 pub struct State<T>(pub Arc<T>);
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Words({})", self.0.len())
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rest({} bytes)", self.0.len())
+    }
+}
 
 impl FromCommand for Sender {
     fn from_command(command: &Command) -> Result<Self, Refusal> {
@@ -90,5 +102,17 @@ impl<T: Any + Send + Sync> FromCommand for State<T> {
         found
             .map(Self)
             .ok_or_else(|| Refusal("This bot is not set up for that.".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printing_arguments_shows_none_of_them() {
+        let words = Words(vec!["secret".to_owned()]);
+        let printed = format!("{words:?} {:?}", Rest("secret".to_owned()));
+        assert_eq!(printed, "Words(1) Rest(6 bytes)");
     }
 }

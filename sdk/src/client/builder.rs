@@ -5,7 +5,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use crate::{
     http::{HttpClient, HttpConfig, HttpSetupError},
     send_queue::SendQueue,
     store::{DatabaseStore, MemoryStore, Store, StoreKey},
-    sync_loop::{SocketSlot, WaitingEvents},
+    sync_loop::{SocketSlot, Syncing, WaitingEvents},
 };
 
 /// The first pause between two tries, unless set.
@@ -211,6 +211,9 @@ impl ClientBuilder {
                 queue: SendQueue::default(),
                 socket: SocketSlot::default(),
                 waiting: WaitingEvents::default(),
+                syncing: Syncing::default(),
+                // By an earlier process, for all that is known.
+                scrub_due: AtomicBool::new(true),
             }),
         })
     }

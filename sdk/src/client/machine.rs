@@ -1,14 +1,16 @@
 //! The only place where the crypto machine is touched.
 //!
 //! Invariant: whatever a step of the machine changes is committed before its outcome is handed on. If the commit fails or is
-//! abandoned, the machine in memory is dropped, because it is ahead of the disk, and loaded anew for the next step.
+//! abandoned, or the machine itself fails in the middle of a step, the machine in memory is dropped, because it is ahead of the disk,
+//! and loaded anew for the next step.
 
 use ruma::OwnedUserId;
 
 use super::{Client, ClientError, Notification};
 use crate::{
     crypto::{
-        CryptoError, IncomingResponse, Notice, OlmMachine, OutgoingBody, OutgoingRequest, Staged,
+        CryptoError, EncryptError, IncomingResponse, Notice, OlmMachine, OutgoingBody,
+        OutgoingRequest, ShareError, Staged,
     },
     http::HttpError,
     store::Batch,
@@ -16,6 +18,31 @@ use crate::{
 
 /// The most rounds in which the machine's requests are sent before the rest waits for the next occasion.
 const ROUNDS_MAX: usize = 20;
+
+/// Why a step of the machine failed.
+pub(crate) trait StepError {
+    /// Whether the machine itself failed, so that what it holds cannot be relied on; otherwise it refused, which changes nothing that the
+    /// next step would not write.
+    fn is_the_machines(&self) -> bool;
+}
+
+impl StepError for CryptoError {
+    fn is_the_machines(&self) -> bool {
+        matches!(self, Self::Decode { .. } | Self::Encode { .. } | Self::Key)
+    }
+}
+
+impl StepError for ShareError {
+    fn is_the_machines(&self) -> bool {
+        matches!(self, Self::Machine(error) if error.is_the_machines())
+    }
+}
+
+impl StepError for EncryptError {
+    fn is_the_machines(&self) -> bool {
+        matches!(self, Self::Machine(error) if error.is_the_machines())
+    }
+}
 
 impl Client {
     /// Loads the machine, or makes it for a new device.
@@ -39,7 +66,7 @@ impl Client {
 
     /// Has the machine take a step, commits what it changes together with `batch`, and gives the step's outcome. The outer
     /// error is the store's, the inner one the step's own; a step that fails commits nothing.
-    pub(crate) async fn step<T, E>(
+    pub(crate) async fn step<T, E: StepError>(
         &self,
         step: impl FnOnce(&mut OlmMachine, u64) -> Result<(Batch, T), E>,
     ) -> Result<Result<T, E>, ClientError> {
@@ -56,6 +83,8 @@ impl Client {
                 }
                 Ok(value)
             }
+            // What it has changed until then would never be written.
+            Err(error) if error.is_the_machines() => return Ok(Err(error)),
             Err(error) => Err(error),
         };
         *slot = Some(machine);
@@ -63,7 +92,7 @@ impl Client {
     }
 
     /// A step that changes nothing but the machine.
-    pub(crate) async fn staged<T, E>(
+    pub(crate) async fn staged<T, E: StepError>(
         &self,
         step: impl FnOnce(&mut OlmMachine, u64) -> Result<Staged<T>, E>,
     ) -> Result<Result<T, E>, ClientError> {

@@ -9,6 +9,7 @@ use ruma::{
     events::room::encrypted::RoomEncryptedEventContent,
     serde::{JsonObject, Raw},
 };
+use serde::Serialize;
 use serde_json::json;
 
 use super::{
@@ -18,12 +19,22 @@ use super::{
     inbound::{InboundKey, Seen},
     machine::OlmMachine,
     outbound::outbound_key,
+    secret::{to_json, wipe},
     settings::EncryptOptions,
     signing::into_raw,
 };
 
 /// A plaintext has at most so many bytes: in base64, with the rest of an event around it, it fits the specification's 65536.
 pub(super) const PLAINTEXT_BYTES_MAX: usize = 44 * 1024;
+
+/// The plaintext of a Megolm message.
+#[derive(Serialize)]
+struct MegolmPlaintext<'a> {
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    content: &'a JsonObject,
+    room_id: &'a RoomId,
+}
 
 /// The sizes that plaintexts are padded to, in bytes.
 const PADDED_BYTES: [usize; 5] = [256, 1024, 4 * 1024, 16 * 1024, 40 * 1024];
@@ -54,7 +65,7 @@ impl OlmMachine {
             .filter(|record| !record.is_over(now_ms));
         let record = record.ok_or(EncryptError::RoomKeyNotShared)?;
         let (index, session_id) = (record.session.message_index(), record.session.session_id());
-        let message = record.session.encrypt(plaintext.as_bytes());
+        let message = record.session.encrypt(plaintext.as_slice());
         self.save_outbound(&key)?;
 
         let inbound_key = InboundKey::new(&self.user_id.clone(), &session_id);
@@ -97,14 +108,20 @@ fn plaintext(
     event_type: &str,
     content: &JsonObject,
     options: EncryptOptions,
-) -> Result<zeroize::Zeroizing<String>, EncryptError> {
+) -> Result<zeroize::Zeroizing<Vec<u8>>, EncryptError> {
     let mut content = content.clone();
     content.remove(crate::expiry::EXPIRY_FIELD);
     if let Some(stamp) = options.expiry {
         stamp.write_inner(&mut content);
     }
-    let mut text =
-        json!({ "type": event_type, "content": content, "room_id": room_id }).to_string();
+    let text = to_json(&MegolmPlaintext {
+        event_type,
+        content: &content,
+        room_id,
+    });
+    content.values_mut().for_each(wipe);
+    let text = text.map_err(|_| EncryptError::NotAnObject)?;
+    let text = text.expose();
     if text.len() > PLAINTEXT_BYTES_MAX {
         return Err(EncryptError::TooLarge {
             bytes: text.len(),
@@ -116,8 +133,11 @@ fn plaintext(
         .into_iter()
         .find(|size| *size >= text.len())
         .unwrap_or(PLAINTEXT_BYTES_MAX);
-    text.extend(std::iter::repeat_n(' ', padded - text.len()));
-    Ok(zeroize::Zeroizing::new(text))
+    // Of its size from the start, since a buffer that grows leaves copies behind.
+    let mut plaintext = zeroize::Zeroizing::new(Vec::with_capacity(padded));
+    plaintext.extend_from_slice(text);
+    plaintext.resize(padded, b' ');
+    Ok(plaintext)
 }
 
 #[cfg(test)]

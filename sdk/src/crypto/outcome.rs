@@ -3,9 +3,11 @@
 //! Invariant: a decrypted event always carries a [`Trust`], and none of its values is called "trusted": the program has to decide,
 //! with [`Trust::should_hide`] for those that decide nothing.
 
+use std::fmt;
+
 use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, serde::JsonObject};
 
-use super::error::IdentityChange;
+use super::{error::IdentityChange, secret::wipe};
 use crate::expiry::MessageExpiry;
 
 /// How well it is known which device sent something.
@@ -50,8 +52,8 @@ pub enum Relation {
     Tampered,
 }
 
-/// A room event that was decrypted.
-#[derive(Debug, Clone)]
+/// A room event that was decrypted. Its `Debug` shows no content.
+#[derive(Clone)]
 pub struct DecryptedEvent {
     /// The room.
     pub room_id: OwnedRoomId,
@@ -79,8 +81,9 @@ pub struct DecryptedEvent {
     pub seen_before: bool,
 }
 
-/// A to-device event, decrypted where it was encrypted. Events that only concern the machine are not handed out.
-#[derive(Debug, Clone)]
+/// A to-device event, decrypted where it was encrypted. Events that only concern the machine are not handed out. Its `Debug` shows no
+/// content, and its texts are overwritten when it is dropped.
+#[derive(Clone)]
 pub struct ToDeviceEvent {
     /// The sender. Authenticated only if `encryption` is there.
     pub sender: OwnedUserId,
@@ -90,6 +93,29 @@ pub struct ToDeviceEvent {
     pub content: JsonObject,
     /// How it was encrypted; `None` if it came in the clear, so that the server may have written it.
     pub encryption: Option<ToDeviceEncryption>,
+}
+
+impl fmt::Debug for DecryptedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DecryptedEvent")
+            .field("event_type", &self.event_type)
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ToDeviceEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ToDeviceEvent")
+            .field("event_type", &self.event_type)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for ToDeviceEvent {
+    fn drop(&mut self) {
+        self.content.values_mut().for_each(wipe);
+    }
 }
 
 /// How a to-device event was encrypted.
@@ -231,4 +257,25 @@ pub enum PlaintextVerdict {
     Unencrypted,
     /// The room is encrypted and the event would change an encrypted one (edit, reaction, poll answer): reject it.
     Reject,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printing_a_to_device_event_shows_no_content_and_nobody() {
+        let content = JsonObject::from_iter([("body".to_owned(), "secret".into())]);
+        let event = ToDeviceEvent {
+            sender: ruma::owned_user_id!("@alice:one"),
+            event_type: "org.example".to_owned(),
+            content,
+            encryption: None,
+        };
+        let printed = format!("{event:?}");
+        assert_eq!(
+            printed,
+            r#"ToDeviceEvent { event_type: "org.example", .. }"#
+        );
+    }
 }

@@ -65,7 +65,7 @@ impl OlmMachine {
             parse_identity(user_id, master, self_signing)
         });
         // Who is known by devices gets an identity from one of them, not from the server.
-        let vouched = !user.is_known()
+        let vouched = !self.is_late(user, user_id)
             || new
                 .as_ref()
                 .is_some_and(|(_, master)| user.vouches_for(user_id, master));
@@ -106,8 +106,7 @@ impl OlmMachine {
         let none = BTreeMap::new();
         let listed = response.device_keys.get(user_id).unwrap_or(&none);
         let first_time = !user.fetched;
-        // Our own list holds this device before anything is fetched, so nobody else's first device is ours.
-        let late = user.is_known() || (*user_id == self.user_id && user.fetched);
+        let late = self.is_late(user, user_id);
         let mut devices = BTreeMap::new();
         let mut added = 0;
         user.changed_devices.clear();
@@ -159,6 +158,11 @@ impl OlmMachine {
                 .filter(|change| matches!(change, super::error::IdentityChange::DeviceKeys { .. }))
                 .map(Notice::IdentityChanged),
         );
+    }
+
+    /// Whether what turns up now was not there when the user was first seen. Of our own user this device was, before anything is fetched.
+    fn is_late(&self, user: &UserRecord, user_id: &UserId) -> bool {
+        user.is_known() || (*user_id == self.user_id && user.fetched)
     }
 
     fn check_own_device(&self, keys: &Raw<DeviceKeys>, notices: &mut Vec<Notice>) {

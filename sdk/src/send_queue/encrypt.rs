@@ -118,9 +118,11 @@ impl Client {
                     self.tell_notices(notices);
                     let outcome = self.send_outgoing().await;
                     // What is the matter with another room's keys, or another device, is no reason to wait.
-                    let waits = self.ask(|machine| machine.is_room_key_under_way(room_id, class));
+                    let waits = self
+                        .ask(|machine| machine.is_room_key_under_way(room_id, class))
+                        .await?;
                     return match outcome {
-                        Err(error) if waits.await? => Err(error),
+                        Err(error) if waits => Err(error),
                         _ => Ok(Shared::Yes),
                     };
                 }

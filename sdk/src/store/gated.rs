@@ -1,9 +1,13 @@
-//! A store for tests that holds back what takes messages out of the send queue, until it is told to go on.
+//! A store for tests that holds back what takes messages out of the send queue until it is told to go on, and fails to scrub if it is
+//! told to.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
 use super::{
-    AccountBinding, Batch, InboxItem, MemoryStore, RoomEntry, SendQueueItem, Store, StoreFuture,
+    AccountBinding, Batch, InboxItem, MemoryStore, RoomEntry, SendQueueItem, Store, StoreError,
+    StoreFuture,
 };
 use crate::crypto::{Record, SecretBytes};
 
@@ -14,6 +18,10 @@ pub(crate) struct GatedStore {
     open: watch::Sender<bool>,
     /// How many deletions stand before it.
     waiting: watch::Sender<usize>,
+    /// Whether scrubbing fails.
+    scrub_fails: AtomicBool,
+    /// How often scrubbing was tried.
+    scrubs: AtomicUsize,
 }
 
 impl GatedStore {
@@ -22,11 +30,22 @@ impl GatedStore {
             inner: MemoryStore::new(),
             open: watch::Sender::new(true),
             waiting: watch::Sender::new(0),
+            scrub_fails: AtomicBool::new(false),
+            scrubs: AtomicUsize::new(0),
         }
     }
 
     pub(crate) fn set_open(&self, open: bool) {
         self.open.send_replace(open);
+    }
+
+    pub(crate) fn fail_scrubs(&self, fail: bool) {
+        self.scrub_fails.store(fail, Ordering::SeqCst);
+    }
+
+    /// How often scrubbing was tried since this was last asked.
+    pub(crate) fn take_scrubs(&self) -> usize {
+        self.scrubs.swap(0, Ordering::SeqCst)
     }
 
     /// Returns once a deletion stands before the gate.
@@ -68,6 +87,10 @@ impl Store for GatedStore {
         self.inner.inbox()
     }
     fn scrub(&self) -> StoreFuture<'_, ()> {
+        self.scrubs.fetch_add(1, Ordering::SeqCst);
+        if self.scrub_fails.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::Database) });
+        }
         self.inner.scrub()
     }
     fn close(&self) -> StoreFuture<'_, ()> {

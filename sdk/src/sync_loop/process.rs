@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use ruma::{OwnedRoomId, RoomId, api::client::sync::sync_events::v3, serde::Raw};
 use serde_json::value::RawValue;
 
-use super::{SYNC_TOKEN_VALUE, waiting::WaitingEvent};
+use super::{
+    SYNC_TOKEN_VALUE,
+    waiting::{Admission, WaitingEvent},
+};
 use crate::{
     base::{Membership, RoomState, SyncDigest, TimelineItem, digest},
     client::{Client, ClientError, Envelope, Event, Notification, Protection},
@@ -18,9 +21,6 @@ use crate::{
     },
     store::Batch,
 };
-
-/// The most events that wait for their keys; beyond it newer ones are told once and not kept.
-const WAITING_EVENTS_MAX: usize = 5000;
 
 /// What a response brought, once it is on disk.
 struct Processed {
@@ -105,26 +105,17 @@ fn take_in(
     }
     let keys = &outcome.new_room_keys;
     let (mut events, no_longer) = retry(machine, waiting, keys, now_ms, &mut changes);
-    let mut newly = Vec::new();
-    let mut next_id = waiting.keys().next_back().map_or(1, |last| last + 1);
+    let mut admission = Admission::new(waiting, no_longer, now_ms);
     for item in digest.timeline.drain(..) {
         let Some(event) = reveal(machine, &item.room_id, &item.event, now_ms, &mut changes) else {
             continue;
         };
-        if let Some(session_id) = missing_session(&event)
-            && waiting.len() + newly.len() < WAITING_EVENTS_MAX
-        {
-            let event = item.event;
-            newly.push(WaitingEvent {
-                id: next_id,
-                room_id: item.room_id,
-                session_id,
-                event,
-            });
-            next_id += 1;
+        if let Some(session_id) = missing_session(&event) {
+            admission.add(WaitingEvent::new(&event, session_id, item.event, now_ms));
         }
         events.push(event);
     }
+    let (newly, no_longer) = admission.finish();
     let mut batch = Batch::from(changes).set(SYNC_TOKEN_VALUE, next_batch);
     batch.rooms = digest
         .rooms
@@ -227,11 +218,11 @@ pub(crate) fn reveal(
     if envelope.is_gone() {
         return Some(envelope.into_event(room_id.to_owned(), Protection::Gone));
     }
-    if envelope.state_key.is_some() {
+    if envelope.state_key.is_some() && !claims_to_be_a_message(&envelope) {
         let protection = Protection::Clear(PlaintextVerdict::Fine);
         return Some(envelope.into_event(room_id.to_owned(), protection));
     }
-    if envelope.event_type == "m.room.encrypted" {
+    if envelope.event_type == "m.room.encrypted" && envelope.state_key.is_none() {
         let event = Raw::from_json(raw.to_owned());
         return Some(match machine.decrypt_room_event(room_id, &event, now_ms) {
             Ok(staged) => {
@@ -248,4 +239,16 @@ pub(crate) fn reveal(
         PlaintextVerdict::Reject => None,
         verdict => Some(envelope.into_event(room_id.to_owned(), Protection::Clear(verdict))),
     }
+}
+
+/// Whether an event that comes as state is of a kind that people take for somebody's words: it is judged like those then, since a server,
+/// or whoever may send state, can put a state key into anything.
+fn claims_to_be_a_message(envelope: &Envelope) -> bool {
+    const TYPES: [&str; 4] = [
+        "m.room.message",
+        "m.reaction",
+        "m.sticker",
+        "m.room.encrypted",
+    ];
+    TYPES.contains(&envelope.event_type.as_str()) || envelope.content.contains_key("m.relates_to")
 }

@@ -1,11 +1,18 @@
 //! Destroys keys whose messages have expired, when their time comes.
 //!
-//! Invariant: a sweep is done before anything is shown after a start, and again at each deadline; the store's files are scrubbed
-//! after every sweep that destroyed something.
+//! Invariant: a sweep is done before anything is shown after a start, and again at each deadline. The store's files are scrubbed after
+//! every sweep that destroyed something, and after the first, whatever it did: an earlier process may have ended before it could.
+//! A scrub that fails is done again with the next sweep.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use crate::client::{Client, ClientError};
+use crate::{
+    client::{Client, ClientError},
+    crypto::{CryptoError, Staged},
+};
 
 /// The longest pause between two sweeps.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -20,11 +27,20 @@ impl Client {
     ///
     /// [`ClientError::Store`] if the store cannot be written.
     pub async fn sweep(&self) -> Result<Option<u64>, ClientError> {
-        let outcome = self
-            .staged(|machine, now_ms| machine.sweep(now_ms))
-            .await??;
-        if outcome.sessions_advanced + outcome.sessions_deleted > 0 {
-            self.inner.store.scrub().await?;
+        let due = &self.inner.scrub_due;
+        let swept = self.staged(|machine, now_ms| {
+            let (changes, outcome) = machine.sweep(now_ms)?.into_parts();
+            if outcome.sessions_advanced + outcome.sessions_deleted > 0 {
+                due.store(true, Ordering::SeqCst);
+            }
+            Ok::<_, CryptoError>(Staged::new(changes, outcome))
+        });
+        let outcome = swept.await??;
+        if due.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.inner.store.scrub().await
+        {
+            due.store(true, Ordering::SeqCst);
+            tracing::warn!(%error, "traces of destroyed keys could not be removed yet");
         }
         Ok(outcome.next_ms)
     }

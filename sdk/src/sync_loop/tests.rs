@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
+    client::Protection,
     clock::ManualClock,
-    crypto::Record,
+    crypto::{CryptoError, PlaintextVerdict, Record},
     fake_server::{FakeServer, PATIENCE, joined, room, timeline},
     store::{
         AccountBinding, Batch, InboxItem, MemoryStore, RoomEntry, SendQueueItem, Store, StoreError,
@@ -238,4 +239,130 @@ fn pauses_grow_up_to_their_bound_and_differ() {
     }
     let drawn: std::collections::BTreeSet<_> = (0..50).map(|_| client.pause(5)).collect();
     assert!(drawn.len() > 1);
+}
+
+#[tokio::test]
+async fn traces_are_removed_at_every_start_and_until_it_succeeds() {
+    let server = FakeServer::start().await;
+    let store = Arc::new(crate::store::GatedStore::new());
+    // As after a process that ended between the commit of a sweep and its scrub.
+    let alice = server.alice(store.clone()).await;
+    assert_eq!(store.take_scrubs(), 1);
+    alice.sweep().await.unwrap();
+    assert_eq!(store.take_scrubs(), 0, "nothing was destroyed");
+    drop(alice);
+    store.fail_scrubs(true);
+    let alice = server.client(store.clone()).await;
+    assert!(alice.restore().await.unwrap());
+    alice.sweep().await.unwrap();
+    assert_eq!(store.take_scrubs(), 2);
+    store.fail_scrubs(false);
+    alice.sweep().await.unwrap();
+    alice.sweep().await.unwrap();
+    assert_eq!(store.take_scrubs(), 1);
+}
+
+#[tokio::test]
+async fn a_client_syncs_once_at_a_time() {
+    let server = FakeServer::start().await;
+    let alice = server.alice(Arc::new(MemoryStore::new())).await;
+    let refused = |outcome| matches!(outcome, Err(ClientError::AlreadySyncing));
+    let sync = alice.start_sync().unwrap();
+    assert!(refused(alice.start_sync().map(drop)));
+    assert!(refused(alice.sync_once(PATIENCE).await));
+    sync.stop().await;
+    // Whoever stopped, or let go of, a sync may begin another at once.
+    for _ in 0..3 {
+        drop(alice.start_sync().unwrap());
+    }
+    server.push_sync(json!({}));
+    alice.sync_once(PATIENCE).await.unwrap();
+    // One that ended by itself is no hindrance either.
+    server.lock().hard_logout = true;
+    server.lock().token = 7;
+    let sync = alice.start_sync().unwrap();
+    assert!(sync.ended().await.is_err());
+    assert!(!refused(alice.start_sync().map(drop)));
+}
+
+#[tokio::test]
+async fn a_machine_that_failed_half_way_is_loaded_anew() {
+    let server = FakeServer::start().await;
+    let alice = server.alice(Arc::new(MemoryStore::new())).await;
+    for (error, kept) in [(CryptoError::UnknownUser, true), (CryptoError::Key, false)] {
+        let failed = alice.step(|machine, _| {
+            // The changes are lost with the error.
+            let _lost = machine.set_room_encrypted(&room("a"))?.into_parts();
+            Err::<(Batch, ()), _>(error)
+        });
+        assert!(failed.await.unwrap().is_err());
+        let known = alice.ask(|machine| machine.is_room_encrypted(&room("a")));
+        assert_eq!(known.await.unwrap(), kept);
+    }
+}
+
+#[tokio::test]
+async fn a_state_key_does_not_make_a_forged_message_pass() {
+    let server = FakeServer::start().await;
+    let alice = server.alice(Arc::new(MemoryStore::new())).await;
+    server.push_sync(joined(&room("a"), true));
+    alice.sync_once(PATIENCE).await.unwrap();
+    let mut forged = message("forged");
+    let mut edit = message("edit");
+    edit["content"]["m.relates_to"] = json!({"rel_type": "m.replace", "event_id": "$old"});
+    edit["content"]["m.new_content"] = json!({"body": "forged"});
+    for event in [&mut forged, &mut edit] {
+        event["state_key"] = json!("");
+    }
+    let mut topic = forged.clone();
+    topic["type"] = json!("m.room.topic");
+    let mut events = alice.events();
+    for event in [&edit, &forged, &topic] {
+        server.push_sync(timeline(&room("a"), event));
+        alice.sync_once(PATIENCE).await.unwrap();
+    }
+    let first = events.next().await.unwrap();
+    assert_eq!((first.body(), first.replacement()), (None, None));
+    assert!(matches!(
+        first.protection,
+        Protection::Clear(PlaintextVerdict::Unencrypted)
+    ));
+    assert_eq!(
+        first.event_id, "$forged",
+        "the edit was rejected altogether"
+    );
+    let second = events.next().await.unwrap();
+    assert!(matches!(
+        second.protection,
+        Protection::Clear(PlaintextVerdict::Fine)
+    ));
+}
+
+#[tokio::test]
+async fn an_event_that_waits_for_its_key_is_kept_once() {
+    let server = FakeServer::start().await;
+    let alice = server.alice(Arc::new(MemoryStore::new())).await;
+    let content = json!({
+        "algorithm": "m.megolm.v1.aes-sha2", "session_id": "unknown", "sender_key": "k",
+        "device_id": "B", "ciphertext": ciphertext_of_nobody()
+    });
+    let event = json!({
+        "type": "m.room.encrypted", "event_id": "$e", "sender": "@bob:two",
+        "origin_server_ts": 1, "content": content
+    });
+    server.push_sync(joined(&room("a"), true));
+    alice.sync_once(PATIENCE).await.unwrap();
+    for _ in 0..3 {
+        server.push_sync(timeline(&room("a"), &event));
+        alice.sync_once(PATIENCE).await.unwrap();
+    }
+    assert_eq!(alice.waiting_events().len(), 1);
+    assert_eq!(alice.inner.store.inbox().await.unwrap().len(), 1);
+}
+
+/// A well-formed ciphertext whose key nobody has: version, index, some bytes, and a MAC and a signature of noise.
+fn ciphertext_of_nobody() -> String {
+    let mut bytes = vec![3, 8, 0, 18, 16];
+    bytes.extend([7; 16 + 8 + 64]);
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD_NO_PAD, bytes)
 }

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -174,16 +174,30 @@ pub(super) fn read(path: &Path, key: &StoreKey) -> Result<Key, StoreError> {
     Ok(data_key)
 }
 
-/// Overwrites the file and removes it. On flash memory the overwritten cells may survive; what is sure is that the file is gone.
+/// Overwrites the file and removes it, and what a change of the passphrase left beside it that did not come to its end: the same key is
+/// in that. On flash memory the overwritten cells may survive; what is sure is that the files are gone.
 pub(super) fn destroy(path: &Path, rng: &dyn Rng) -> Result<(), StoreError> {
+    overwrite(path, rng)?;
+    match overwrite(&unfinished(path), rng) {
+        Ok(()) | Err(StoreError::Io(std::io::ErrorKind::NotFound)) => {}
+        Err(error) => return Err(error),
+    }
+    sync_folder(path).map_err(io)
+}
+
+/// Where a new file is written before it takes the place of the old one.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("key.new")
+}
+
+fn overwrite(path: &Path, rng: &dyn Rng) -> Result<(), StoreError> {
     let length = fs::metadata(path).map_err(io)?.len().min(FILE_BYTES_MAX);
     let mut noise = vec![0; usize::try_from(length).unwrap_or(0)];
     rng.fill(&mut noise);
     let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
     file.write_all(&noise).map_err(io)?;
     file.sync_all().map_err(io)?;
-    fs::remove_file(path).map_err(io)?;
-    sync_folder(path).map_err(io)
+    fs::remove_file(path).map_err(io)
 }
 
 fn wrapping_key(key: &StoreKey, derivation: Option<&Derivation>) -> Result<Key, StoreError> {
@@ -199,7 +213,7 @@ fn wrapping_key(key: &StoreKey, derivation: Option<&Derivation>) -> Result<Key, 
 }
 
 fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let new = path.with_extension("key.new");
+    let new = unfinished(path);
     let mut file =
         private(OpenOptions::new().write(true).create(true).truncate(true)).open(&new)?;
     file.write_all(text)?;

@@ -290,8 +290,12 @@ async fn a_wipe_removes_the_key_and_the_database_and_a_new_store_can_be_made() {
         .await
         .unwrap();
     let copy = std::fs::read(&path).unwrap();
+    // As a change of the passphrase leaves it that is interrupted.
+    let unfinished = with_suffix(&path, "key.new");
+    std::fs::copy(with_suffix(&path, "key"), &unfinished).unwrap();
     store.wipe().await.unwrap();
     assert!(!path.exists() && !with_suffix(&path, "key").exists());
+    assert!(!unfinished.exists());
     drop(store);
     // A copy of the database alone is of no use.
     std::fs::write(&path, copy).unwrap();

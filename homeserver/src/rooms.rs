@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, atomic::AtomicI64},
 };
 
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 use ruma::{
     OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, events::StateEventType,
     signatures::Ed25519KeyPair,
@@ -17,7 +17,7 @@ use ruma::{
 use crate::{
     clock::{Clock, Rng},
     outbound::{Remote, ServerKeys},
-    store::{Event, MembershipRow, Store, StoreError},
+    store::{Event, MembershipRow, Store, StoreError, bounded},
 };
 
 mod acl;
@@ -94,10 +94,18 @@ pub use self::{
     upgrade::{Upgrade, UpgradeError},
 };
 
-/// How many rooms' snapshots are kept in memory.
-const SNAPSHOTS_MAX: usize = 5_000;
-/// How many users' lists of rooms are kept in memory.
-const USERS_MAX: usize = 20_000;
+/// How much memory rooms' snapshots may take, in bytes.
+const SNAPSHOT_BYTES_MAX: u64 = 12 * 1024 * 1024;
+/// About how many rooms that is.
+const SNAPSHOTS_ESTIMATED: usize = 1_500;
+/// How much memory users' lists of rooms may take, in bytes.
+const USER_ROOMS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// About how many users that is.
+const USERS_ESTIMATED: usize = 2_500;
+/// What a user's list takes beside its rooms, in bytes.
+const USER_BYTES_BASE: u64 = 150;
+/// What a room in a user's list takes, in bytes, without an invite's stripped state.
+const MEMBERSHIP_BYTES: u64 = 350;
 /// How often a room is read again if it changes meanwhile.
 const READ_TRIES_MAX: usize = 8;
 
@@ -125,11 +133,23 @@ pub struct RoomsContext {
 /// All rooms of a local user: the membership in each.
 pub type UserRooms = HashMap<OwnedRoomId, MembershipRow>;
 
+/// Weighs users' lists of rooms by the memory that they take.
+#[derive(Clone, Debug)]
+struct UserRoomsWeight;
+
+impl Weighter<OwnedUserId, Arc<UserRooms>> for UserRoomsWeight {
+    fn weight(&self, _: &OwnedUserId, rooms: &Arc<UserRooms>) -> u64 {
+        let stripped = rooms.values().filter_map(|row| row.stripped_state.as_ref());
+        let stripped: usize = stripped.map(String::len).sum();
+        USER_BYTES_BASE + MEMBERSHIP_BYTES * rooms.len() as u64 + stripped as u64
+    }
+}
+
 /// The rooms of this server.
 pub struct Rooms {
     context: RoomsContext,
-    snapshots: Arc<Cache<OwnedRoomId, Arc<Snapshot>>>,
-    user_rooms: Arc<Cache<OwnedUserId, Arc<UserRooms>>>,
+    snapshots: Arc<Cache<OwnedRoomId, Arc<Snapshot>, snapshot::Weight>>,
+    user_rooms: Arc<Cache<OwnedUserId, Arc<UserRooms>, UserRoomsWeight>>,
     queues: queue::Queues,
     spaces: space::SpaceCache,
     acls: acl::AclCache,
@@ -151,8 +171,16 @@ impl Rooms {
     pub fn new(context: RoomsContext) -> Arc<Self> {
         Arc::new(Self {
             context,
-            snapshots: Arc::new(Cache::new(SNAPSHOTS_MAX)),
-            user_rooms: Arc::new(Cache::new(USERS_MAX)),
+            snapshots: Arc::new(bounded(
+                SNAPSHOTS_ESTIMATED,
+                SNAPSHOT_BYTES_MAX,
+                snapshot::Weight,
+            )),
+            user_rooms: Arc::new(bounded(
+                USERS_ESTIMATED,
+                USER_ROOMS_BYTES_MAX,
+                UserRoomsWeight,
+            )),
             queues: queue::Queues::default(),
             spaces: space::space_cache(),
             acls: acl::acl_cache(),

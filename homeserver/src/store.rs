@@ -19,6 +19,7 @@ mod accounts;
 mod aliases;
 mod append;
 mod backups;
+mod bounded;
 mod by_time;
 mod claims;
 mod connect;
@@ -54,6 +55,8 @@ mod server_keys;
 mod sessions;
 mod state;
 mod stays;
+#[cfg(test)]
+pub(crate) mod testing;
 mod threads;
 mod timeline;
 mod to_device;
@@ -81,7 +84,7 @@ pub use self::{
     device_keys::{CrossSigningKey, KeyUsage, UserKeys},
     devices::{DeleteDevices, Device, RenameDevice},
     error::StoreError,
-    events::{Direction, Event, EventStatus},
+    events::{Body, Direction, Event, EventStatus},
     expiry::{
         Backlog, DestroyExpired, Destroyed, NewDeadline, PolicyChange, SaveExpiryClock,
         ShortenDeadlines,
@@ -101,11 +104,11 @@ pub use self::{
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
     remote_devices::{ChangeRemoteDevices, RemoteChange, RemoteDeviceList, StoreRemoteDevices},
     reports::{KeepReport, RemoveReport, Report},
-    rooms::{ForgetRoom, Membership, MembershipRow, RoomRow},
+    rooms::{ForgetRoom, ForgetTransactions, Membership, MembershipRow, RoomRow},
     scope::Scope,
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
     sessions::{NewSession, SessionRow, StartSession},
-    state::{RoomStateMap, StateChange, StateGroup, StateKey, apply, difference},
+    state::{RoomStateMap, StateChange, StateGroup, StateKey, StatePath, apply, difference},
     threads::ThreadAnswer,
     timeline::{AccountDatum, EventTransaction, RelationRow},
     to_device::{
@@ -116,6 +119,7 @@ pub use self::{
     writer::{Change, Committed, Look, Published},
 };
 pub(crate) use self::{
+    bounded::bounded,
     devices::TouchDevice,
     sessions::{ConfirmTokens, RefreshTokens, Refreshed, day_of},
 };
@@ -137,8 +141,7 @@ pub struct Store {
     events_forgotten: AtomicU64,
     expiry: expiry::ExpiryState,
     room_versions: Cache<String, RoomVersionId>,
-    group_cache: Cache<i64, Arc<StateGroup>>,
-    state_cache: state::StateCache,
+    state_caches: state::StateCaches,
     key_cache: Arc<device_keys::KeyCache>,
     count_cache: Arc<one_time_keys::CountCache>,
     rules_cache: Arc<push_rules::RulesCache>,
@@ -192,8 +195,7 @@ impl Store {
             events_forgotten: AtomicU64::new(0),
             expiry,
             room_versions: Cache::new(ROOM_VERSIONS_CACHED_MAX),
-            group_cache: Cache::new(state::GROUPS_CACHED_MAX),
-            state_cache: state::cache(),
+            state_caches: state::StateCaches::new(),
             key_cache,
             count_cache,
             rules_cache,

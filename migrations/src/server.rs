@@ -13,6 +13,7 @@ mod m0006_backups_and_media;
 mod m0007_expiry;
 mod m0009_moderation;
 mod m0010_directory;
+mod m0011_indexes;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_expiry::Migration),
             Box::new(m0009_moderation::Migration),
             Box::new(m0010_directory::Migration),
+            Box::new(m0011_indexes::Migration),
         ]
     }
 }

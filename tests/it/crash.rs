@@ -9,7 +9,7 @@ use std::{
 use passeur_tests::{
     Homeserver,
     ca::TestCa,
-    server::TestServer,
+    server::{Database, TestServer},
     user::{User, WAIT_MAX},
 };
 use reqwest::Method;
@@ -91,11 +91,20 @@ async fn expect_all(user: &mut User, load: &Load) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_when_servers_are_killed() {
+async fn sqlite_loses_nothing_acknowledged_when_servers_are_killed() {
+    nothing_is_lost_on(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_loses_nothing_acknowledged_when_servers_are_killed() {
+    nothing_is_lost_on(Database::Postgres).await;
+}
+
+async fn nothing_is_lost_on(database: Database) {
     let rounds =
         env::var("PASSEUR_TEST_KILL_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let ca = TestCa::new();
-    let mut servers = [TestServer::start(&ca), TestServer::start(&ca)];
+    let mut servers = [(); 2].map(|()| TestServer::start_on(&ca, database));
     let mut alice = User::register(&servers[0], "alice").await;
     let mut bob = User::register(&servers[1], "bob").await;
     let room = alice.create_room(json!({"preset": "public_chat"})).await;

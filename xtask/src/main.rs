@@ -38,18 +38,14 @@ enum Command {
     /// Install what the tests need, run every check, and print a summary.
     Test(test::Options),
     /// Kill two federating servers again and again under load, and check that nothing acknowledged is lost.
-    Crash {
-        /// How often a server is killed.
-        #[arg(long, default_value_t = 50)]
-        rounds: u32,
-    },
+    Crash(test::CrashOptions),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse_from(arguments()).command {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
-        Command::Crash { rounds } => test::crash(rounds),
+        Command::Crash(options) => test::crash(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: format, lints, documentation, licences, every test, and the search of the tests' captured log.
 //!
 //! Every step runs even after one has failed; the command fails if any did. Tests learn what runs for them by environment
-//! variables: `PASSEUR_TEST_POSTGRES`, the URL of a private cluster; `PASSEUR_TEST_PEERS_PYTHON`, a Python that has
+//! variables: `PASSEUR_TEST_POSTGRES`, the URL of a private cluster; `PASSEUR_TEST_ENGINE`, the engine under the homeserver's
+//! own tests, which run once on each; `PASSEUR_TEST_PEERS_PYTHON`, a Python that has
 //! Synapse and matrix-nio; `PASSEUR_TEST_LOGS`, the folder in which test servers write their logs.
 
 use std::{fs, path::Path, process::Command};
@@ -29,8 +30,10 @@ enum Check {
     Doc,
     /// Licences, advisories and banned crates; run only where cargo-deny is installed.
     Deny,
-    /// Tests inside each crate.
+    /// Tests inside each crate, on SQLite.
     Unit,
+    /// The homeserver's own tests on PostgreSQL.
+    Postgres,
     /// Stories across crates, without foreign peers.
     Stories,
     /// Stories with Synapse and matrix-nio.
@@ -89,8 +92,35 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     summary.verdict()
 }
 
+/// How the story of the killed servers runs.
+#[derive(Args)]
+pub(crate) struct CrashOptions {
+    /// How often a server is killed.
+    #[arg(long, default_value_t = 50)]
+    rounds: u32,
+    /// Where the servers store.
+    #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
+    engine: Engine,
+}
+
+/// A database engine.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// A file of each server.
+    Sqlite,
+    /// A private cluster, which is not killed.
+    Postgres,
+}
+
 /// Runs the story of the killed servers with many rounds.
-pub(crate) fn crash(rounds: u32) -> Result<(), String> {
+pub(crate) fn crash(options: &CrashOptions) -> Result<(), String> {
+    let (story, cluster) = match options.engine {
+        Engine::Sqlite => ("crash::sqlite", None),
+        Engine::Postgres => {
+            debian::ensure_postgres()?;
+            ("crash::postgres", Some(Cluster::start()?))
+        }
+    };
     let mut command = cargo();
     command.args([
         "test",
@@ -99,36 +129,54 @@ pub(crate) fn crash(rounds: u32) -> Result<(), String> {
         "--test",
         "it",
         "--",
-        "crash::",
+        story,
     ]);
-    process::run(command.env("PASSEUR_TEST_KILL_ROUNDS", rounds.to_string()))
+    if let Some(cluster) = &cluster {
+        command.env("PASSEUR_TEST_POSTGRES", cluster.url());
+    }
+    process::run(command.env("PASSEUR_TEST_KILL_ROUNDS", options.rounds.to_string()))
 }
 
-/// The arguments of the `cargo test` runs that were asked for: one run for everything, so that nothing is left out.
-fn test_runs(only: &[Check]) -> Vec<(&'static str, &'static [&'static str])> {
+/// One run of `cargo test`.
+struct Run {
+    /// Its name in the summary.
+    step: &'static str,
+    /// What is run, as arguments.
+    arguments: &'static [&'static str],
+    /// On which database engine the homeserver's own tests run.
+    engine: &'static str,
+}
+
+/// The runs that were asked for: one for everything on SQLite, so that nothing is left out, and one for the homeserver's own
+/// tests, with all that they store, on PostgreSQL.
+fn test_runs(only: &[Check]) -> Vec<Run> {
+    let run = |step, arguments| Run {
+        step,
+        arguments,
+        engine: "sqlite",
+    };
+    let on_postgres = Run {
+        engine: "postgres",
+        ..run("postgres", &["--package", "passeur-homeserver", "--lib"])
+    };
     if only.is_empty() {
-        return vec![("tests", &["--workspace"])];
+        return vec![run("tests", &["--workspace"]), on_postgres];
     }
-    let each: [(Check, &str, &[&str]); 3] = [
-        (
-            Check::Unit,
-            "unit",
-            &["--workspace", "--exclude", "passeur-tests"],
-        ),
-        (
-            Check::Stories,
-            "stories",
-            &["--package", "passeur-tests", "--", "--skip", "peers::"],
-        ),
-        (
-            Check::Peers,
-            "peers",
-            &["--package", "passeur-tests", "--", "peers::"],
-        ),
+    let unit = run("unit", &["--workspace", "--exclude", "passeur-tests"]);
+    let stories = run(
+        "stories",
+        &["--package", "passeur-tests", "--", "--skip", "peers::"],
+    );
+    let peers = run("peers", &["--package", "passeur-tests", "--", "peers::"]);
+    let each = [
+        (Check::Unit, unit),
+        (Check::Postgres, on_postgres),
+        (Check::Stories, stories),
+        (Check::Peers, peers),
     ];
     each.into_iter()
-        .filter(|(check, ..)| only.contains(check))
-        .map(|(_, step, arguments)| (step, arguments))
+        .filter(|(check, _)| only.contains(check))
+        .map(|(_, run)| run)
         .collect()
 }
 
@@ -149,11 +197,12 @@ fn tests(options: &Options, summary: &mut Summary) {
     let Some((python, cluster)) = needs else {
         return;
     };
-    for (step, arguments) in runs {
-        summary.step(step, || {
+    for run in runs {
+        summary.step(run.step, || {
             let mut command = cargo();
-            command.args(["test", "--no-fail-fast"]).args(arguments);
+            command.args(["test", "--no-fail-fast"]).args(run.arguments);
             command
+                .env("PASSEUR_TEST_ENGINE", run.engine)
                 .env("PASSEUR_TEST_POSTGRES", cluster.url())
                 .env("PASSEUR_TEST_PEERS_PYTHON", &python)
                 .env("PASSEUR_TEST_LOGS", &logs);

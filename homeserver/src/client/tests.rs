@@ -16,7 +16,7 @@ use crate::{
     key_files,
     outbound::testing::Network,
     router,
-    store::{Store, StoreOptions},
+    store::testing,
 };
 
 mod accounts;
@@ -152,8 +152,6 @@ impl Server {
 }
 
 async fn open(folder: &Path, config: Config, clock: &MockClock, seed: u64) -> (App, Router) {
-    let database = folder.join("passeur.db");
-    let options = StoreOptions::new(format!("sqlite:{}", database.display()));
     let foundation = Foundation {
         clock: Arc::new(clock.clone()),
         rng: Arc::new(SeededRng::new(seed)),
@@ -161,7 +159,7 @@ async fn open(folder: &Path, config: Config, clock: &MockClock, seed: u64) -> (A
         signing_key: Arc::new(key_files::load_signing_key(&config.signing_key_path()).unwrap()),
         retired_keys: Vec::new(),
         transport: Arc::new(Network::default()),
-        store: Store::open(&options).await.unwrap(),
+        store: testing::open_in(folder).await,
         config: Arc::new(config),
         drain: crate::drain::Drain::new(),
     };

@@ -23,7 +23,7 @@ use crate::{
     outbound::{Bounds, Pending, RemoteError, Transport, testing::key_pair},
     rooms::{Draft, JoinError, MembershipChange, NewRoom, Preset, Profile, SendError, projection},
     router,
-    store::{Direction, EventStatus, Membership, Store, StoreOptions},
+    store::{Direction, EventStatus, Membership, testing},
 };
 
 mod entering;
@@ -71,13 +71,12 @@ async fn server(name: &str, wires: &Wires, clock: &MockClock, seed: u64) -> Serv
     let name: OwnedServerName = name.try_into().unwrap();
     let config = Config::for_test(name.clone(), folder.path().into());
     key_files::create(&config.token_key_path(), &SeededRng::new(seed)).unwrap();
-    let url = format!("sqlite:{}", folder.path().join("test.db").display());
     let app = App::new(Foundation {
         clock: Arc::new(clock.clone()),
         rng: Arc::new(SeededRng::new(seed)),
         token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
         config: Arc::new(config),
-        store: Store::open(&StoreOptions::new(url)).await.unwrap(),
+        store: testing::open_in(folder.path()).await,
         signing_key: key_pair("1"),
         retired_keys: Vec::new(),
         transport: Arc::new(wires.clone()),

@@ -18,7 +18,7 @@ use crate::{
     clock::{Clock, MockClock, SeededRng},
     config::{Config, FederationConfig},
     drain::Drain,
-    store::{Store, StoreOptions},
+    store::{Store, testing},
 };
 
 /// A database in a folder that goes away with it.
@@ -30,20 +30,15 @@ pub(crate) struct TestStore {
 impl TestStore {
     pub(crate) async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = open_in(&folder).await;
+        let store = testing::open_in(folder.path()).await;
         Self { store, folder }
     }
 
     /// Closes the database and opens it again, as a restart does.
     pub(crate) async fn reopen(&mut self) {
         self.store.close().await;
-        self.store = open_in(&self.folder).await;
+        self.store = testing::open_in(self.folder.path()).await;
     }
-}
-
-async fn open_in(folder: &TempDir) -> Arc<Store> {
-    let url = format!("sqlite:{}", folder.path().join("test.db").display());
-    Store::open(&StoreOptions::new(url)).await.unwrap()
 }
 
 /// A new signing key.

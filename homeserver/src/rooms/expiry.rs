@@ -19,8 +19,8 @@ use super::{
 use crate::{
     drain::Drain,
     store::{
-        DestroyExpired, Event, PolicyChange, PurgeToDevice, SaveExpiryClock, ShortenDeadlines,
-        StoreError,
+        DestroyExpired, Event, ForgetTransactions, PolicyChange, PurgeToDevice, SaveExpiryClock,
+        ShortenDeadlines, StoreError,
     },
 };
 
@@ -38,6 +38,9 @@ pub const LAG_MS_MAX: i64 = 60_000;
 const MARK_INTERVAL_MS: i64 = 60_000;
 /// How long a client may repeat a request that sends to devices, in ms.
 const TO_DEVICE_REPEAT_MS_MAX: i64 = 24 * 60 * 60 * 1000;
+
+/// How long a client may repeat a request that sends an event, in ms.
+const SEND_REPEAT_MS_MAX: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// The purge of one process.
 #[derive(Debug)]
@@ -124,6 +127,8 @@ impl Purge {
         }
         if now_ms.saturating_sub(self.marked_ms) >= MARK_INTERVAL_MS {
             self.mark(now_ms).await?;
+            let before_ms = now_ms.saturating_sub(SEND_REPEAT_MS_MAX);
+            store.commit(ForgetTransactions { before_ms }).await?;
         }
         self.clear_residue(now_ms).await
     }

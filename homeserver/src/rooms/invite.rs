@@ -140,7 +140,7 @@ impl Rooms {
                 let bytes = passeur_protocol::skeleton::join(
                     &event.skeleton,
                     event.content_at,
-                    event.body.as_deref().unwrap_or_default(),
+                    event.body().unwrap_or_default(),
                 );
                 events.push(serde_json::from_slice(&bytes).map_err(|_| JoinError::BadAnswer)?);
             }

@@ -122,7 +122,7 @@ pub fn write_stripped_event(out: &mut JsonWriter, event: &Event, now_ms: i64) {
 
 /// An event in federation format: the whole, or the stub that redaction leaves.
 pub fn federation_event(event: &Event, now_ms: i64) -> Vec<u8> {
-    match &event.body {
+    match event.body() {
         Some(body) if is_shown(event, now_ms) => {
             skeleton::join(&event.skeleton, event.content_at, body)
         }

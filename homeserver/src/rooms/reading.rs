@@ -5,16 +5,13 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use passeur_protocol::visibility::{membership_of, user_may_see, visibility_of};
 use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::StateEventType};
 
 use super::{Rooms, Snapshot, Transaction, projection::Extras};
-use crate::store::{Event, Membership, RoomStateMap, StoreError};
+use crate::store::{Event, Membership, StatePath, StoreError};
 
 /// Changes of a user's own membership that are followed back to when they were last joined.
 const OWN_CHANGES_MAX: usize = 32;
@@ -166,8 +163,9 @@ impl Rooms {
         let Some(group) = event.state_before else {
             return Ok(None);
         };
-        let state = self.store().state_at(group).await?;
-        match state.get(&(StateEventType::RoomMember, user.as_str().to_owned())) {
+        let place = (StateEventType::RoomMember, user.as_str().to_owned());
+        let paths = self.store().state_paths([group]).await?;
+        match paths.get(&group).and_then(|state| state.get(&place)) {
             Some(id) => self.store().event(id).await,
             None => Ok(None),
         }
@@ -308,14 +306,9 @@ impl Rooms {
     async fn states_before(
         &self,
         events: &[Arc<Event>],
-    ) -> Result<HashMap<i64, RoomStateMap>, StoreError> {
-        let mut states = HashMap::new();
-        for group in events.iter().filter_map(|event| event.state_before) {
-            if let Entry::Vacant(place) = states.entry(group) {
-                place.insert(self.store().state_at(group).await?);
-            }
-        }
-        Ok(states)
+    ) -> Result<HashMap<i64, StatePath>, StoreError> {
+        let groups = events.iter().filter_map(|event| event.state_before);
+        self.store().state_paths(groups).await
     }
 
     async fn events_by_id(

@@ -6,8 +6,9 @@ use std::{ops::Deref, sync::Arc};
 
 use imbl::{OrdMap, OrdSet};
 use passeur_protocol::versions;
+use quick_cache::Weighter;
 use ruma::{
-    EventId, OwnedEventId, OwnedServerName, OwnedUserId, ServerName, UserId,
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName, UserId,
     events::StateEventType, room_version_rules::RoomVersionRules,
 };
 
@@ -71,6 +72,24 @@ impl Snapshot {
         self.state
             .get(&(kind.clone(), state_key.to_owned()))
             .map(Deref::deref)
+    }
+}
+
+/// What a snapshot takes in any room, in bytes.
+const SNAPSHOT_BYTES_BASE: u64 = 3_500;
+/// What a member takes, in bytes.
+const MEMBER_BYTES: u64 = 200;
+/// What an event of the state takes, in bytes: its place and its id.
+const STATE_EVENT_BYTES: u64 = 150;
+
+/// Weighs snapshots by the memory that they take.
+#[derive(Clone, Debug)]
+pub(super) struct Weight;
+
+impl Weighter<OwnedRoomId, Arc<Snapshot>> for Weight {
+    fn weight(&self, _: &OwnedRoomId, snapshot: &Arc<Snapshot>) -> u64 {
+        let (members, state) = (snapshot.members.by_user.len(), snapshot.state.len());
+        SNAPSHOT_BYTES_BASE + MEMBER_BYTES * members as u64 + STATE_EVENT_BYTES * state as u64
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     key_files,
     outbound::testing::{Network, key_pair},
-    store::{Direction, Membership, StoreOptions},
+    store::{Direction, Membership, testing},
 };
 
 struct World {
@@ -22,8 +22,7 @@ struct World {
 }
 
 async fn rooms_in(folder: &TempDir) -> Arc<Rooms> {
-    let url = format!("sqlite:{}", folder.path().join("test.db").display());
-    let store = Store::open(&StoreOptions::new(url)).await.unwrap();
+    let store = testing::open_in(folder.path()).await;
     let server_name: OwnedServerName = "one.example".try_into().unwrap();
     let config = Config::for_test(server_name.clone(), folder.path().into());
     if !config.token_key_path().exists() {

@@ -298,7 +298,7 @@ async fn write_event(
     } else {
         tx.insert_later(event_row(&new.event, position));
     }
-    if let Some(body) = &new.event.body {
+    if let Some(body) = new.event.body() {
         let row = event_bodies::ActiveModel {
             event_id: Set(id.clone()),
             body: Set(body.to_vec()),

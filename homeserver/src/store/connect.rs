@@ -16,7 +16,16 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a read waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Prepared statements kept for each connection.
-const STATEMENTS_MAX: usize = 256;
+const STATEMENTS_MAX: usize = 128;
+
+/// What SQLite may cache of the database for a reader: negative, so in KiB. The operating system caches it all the same.
+const READER_CACHE: &str = "-1000";
+/// The same for the writer, whose pages are also those that a transaction changes.
+const WRITER_CACHE: &str = "-4000";
+
+/// How many pages of 4 KiB the write-ahead log may grow to before they are moved into the database: what changes often is
+/// moved less often the longer that waits.
+const CHECKPOINT_PAGES: &str = "4000";
 
 /// The database engines that the store runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,12 +117,23 @@ async fn connect(
                 .pragma("synchronous", "FULL")
                 .pragma("secure_delete", "ON")
                 .pragma("temp_store", "MEMORY")
-                .pragma("cache_size", "-8000")
+                .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+                .pragma(
+                    "cache_size",
+                    if read_only {
+                        READER_CACHE
+                    } else {
+                        WRITER_CACHE
+                    },
+                )
                 .pragma("query_only", if read_only { "ON" } else { "OFF" })
         });
     } else {
         connect
             .map_sqlx_postgres_opts(|postgres| postgres.statement_cache_capacity(STATEMENTS_MAX));
     }
-    Ok(Database::connect(connect).await?)
+    let connection = Database::connect(connect).await?;
+    #[cfg(test)]
+    let connection = super::testing::watched(connection, engine, &options.url);
+    Ok(connection)
 }

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Bytes of keys that are remembered.
-const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const CACHE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// How many users that is taken to be.
 const CACHE_USERS: usize = 8_000;
 /// Bytes that an entry costs besides the keys.

@@ -20,11 +20,11 @@ use super::{
 };
 
 /// How much memory cached events may take, in bytes.
-const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const CACHE_BYTES_MAX: u64 = 12 * 1024 * 1024;
 /// About how many events that is.
-const CACHE_EVENTS_ESTIMATED: usize = 10_000;
-/// What an event takes beside its bytes.
-const EVENT_BYTES_BASE: u64 = 700;
+const CACHE_EVENTS_ESTIMATED: usize = 4_000;
+/// What an event takes beside its bytes: what was read from them, and its place in the cache.
+const EVENT_BYTES_BASE: u64 = 1_000;
 /// Events that one query asks for.
 const EVENTS_PER_QUERY_MAX: usize = 500;
 
@@ -54,6 +54,26 @@ impl EventStatus {
     }
 }
 
+/// What redaction and expiry destroy of an event.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// The content. The [`Pdu`] has it, and it is not held twice.
+    Content,
+    /// The whole event, of which redaction takes more than the content.
+    Whole(Arc<[u8]>),
+}
+
+impl Body {
+    /// The body of `pdu`, which was made from these bytes.
+    pub fn of(bytes: &[u8], pdu: &Pdu) -> Self {
+        if bytes == pdu.content.get().as_bytes() {
+            Self::Content
+        } else {
+            Self::Whole(bytes.into())
+        }
+    }
+}
+
 /// A stored event.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -76,7 +96,7 @@ pub struct Event {
     /// Where the value of `content` stands in the skeleton: offset and length in bytes.
     pub content_at: Option<(u32, u32)>,
     /// What redaction and expiry destroy: the content, or (without `content_at`) the whole event.
-    pub body: Option<Arc<[u8]>>,
+    pub body: Option<Body>,
     /// The redaction that removed the body.
     pub redacted_by: Option<OwnedEventId>,
     /// From when it is shown without its body, in ms since the epoch.
@@ -97,6 +117,14 @@ impl Event {
     /// Whether it is part of the room's timeline or state: neither rejected nor soft-failed.
     pub fn is_accepted(&self) -> bool {
         matches!(self.status, EventStatus::Accepted | EventStatus::Outlier)
+    }
+
+    /// The bytes of what redaction and expiry destroy, as long as they are there.
+    pub fn body(&self) -> Option<&[u8]> {
+        Some(match self.body.as_ref()? {
+            Body::Content => self.pdu.content.get().as_bytes(),
+            Body::Whole(bytes) => bytes,
+        })
     }
 
     /// Whether the body is still there.
@@ -142,8 +170,12 @@ pub(super) struct EventWeight;
 
 impl Weighter<OwnedEventId, Arc<Event>> for EventWeight {
     fn weight(&self, _: &OwnedEventId, event: &Arc<Event>) -> u64 {
-        let body = event.body.as_ref().map_or(0, |body| 2 * body.len() as u64);
-        EVENT_BYTES_BASE + 2 * event.skeleton.len() as u64 + body
+        let whole = match &event.body {
+            Some(Body::Whole(bytes)) => bytes.len(),
+            _ => 0,
+        };
+        let bytes = event.skeleton.len() + event.pdu.content.get().len() + whole;
+        EVENT_BYTES_BASE + bytes as u64
     }
 }
 
@@ -364,6 +396,7 @@ fn from_row(
     let mut pdu = Pdu::from_stored(id, &row.skeleton, content_at, body.as_deref(), rules)
         .map_err(|_| corrupt("skeleton"))?;
     pdu.rejected = status == EventStatus::Rejected;
+    let body = body.map(|body| Body::of(&body, &pdu));
     let redacted_by = row
         .redacted_by
         .map(OwnedEventId::try_from)
@@ -379,7 +412,7 @@ fn from_row(
         status,
         skeleton: row.skeleton.into(),
         content_at,
-        body: body.map(Into::into),
+        body,
         redacted_by,
         deadline: row.deadline,
         destroy_at: row.destroy_at,

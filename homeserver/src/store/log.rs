@@ -29,8 +29,8 @@ pub enum LogKind {
     /// A user's devices or cross-signing keys changed. Scope: keys; reference: device id, or none
     /// for cross-signing keys.
     DeviceList = 8,
-    /// A message to one device. Scope: device; reference: none (the message is a row at the same
-    /// position).
+    /// A message to one device. Scope: device; reference: none. The message is a row at the same
+    /// position, and only the newest of a commit is in the log as well.
     ToDevice = 9,
     /// Something to be sent to one server that no room accounts for. Scope: destination;
     /// reference: none (a row at the same position); or a room id, when the server has been joined
@@ -180,15 +180,22 @@ impl Store {
             return Ok(position);
         }
         let mark = self.heads().mark();
-        let found: Option<i64> = log::Entity::find()
+        let found = match scope {
+            Scope::Device(user, device) => self.newest_to_device(user, device).await?,
+            _ => self.newest_in_log(&key).await?,
+        };
+        Ok(self.heads().learn(&key, found.unwrap_or(0), mark))
+    }
+
+    async fn newest_in_log(&self, scope: &str) -> Result<Option<i64>, StoreError> {
+        Ok(log::Entity::find()
             .select_only()
             .column(log::Column::Position)
-            .filter(log::Column::Scope.eq(key.as_str()))
+            .filter(log::Column::Scope.eq(scope))
             .order_by_desc(log::Column::Position)
             .limit(1)
             .into_tuple()
             .one(self.reader())
-            .await?;
-        Ok(self.heads().learn(&key, found.unwrap_or(0), mark))
+            .await?)
     }
 }

@@ -38,6 +38,9 @@ impl Store {
         &self,
         users: &[&UserId],
     ) -> Result<BTreeMap<OwnedUserId, BTreeMap<String, Value>>, StoreError> {
+        if users.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let rows = profiles::Entity::find()
             .filter(profiles::Column::UserId.is_in(users.iter().map(|user| user.as_str())))
             .all(self.reader())

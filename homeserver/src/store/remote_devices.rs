@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use ruma::{OwnedDeviceId, OwnedUserId, RoomId, UserId};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect,
+    ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QuerySelect,
     sea_query::{Expr, OnConflict, Query},
 };
 use serde_json::value::RawValue;
@@ -83,11 +83,17 @@ impl Store {
         &self,
         users: &[&UserId],
     ) -> Result<Vec<OwnedUserId>, StoreError> {
+        // Asked of each of their rooms: all rooms that ours are in would be far more.
+        let of_ours = |column| Expr::col(("ours", column));
         let ours = Query::select()
-            .column(room_members::Column::RoomId)
-            .from(room_members::Entity)
-            .and_where(room_members::Column::IsLocal.eq(true))
-            .and_where(room_members::Column::Membership.eq(Membership::Join.as_str()))
+            .expr(Expr::val(1))
+            .from_as(room_members::Entity, "ours")
+            .and_where(
+                of_ours(room_members::Column::RoomId)
+                    .equals((room_members::Entity, room_members::Column::RoomId)),
+            )
+            .and_where(of_ours(room_members::Column::IsLocal).eq(true))
+            .and_where(of_ours(room_members::Column::Membership).eq(Membership::Join.as_str()))
             .to_owned();
         let mut found = Vec::new();
         for some in users.chunks(USERS_PER_QUERY_MAX) {
@@ -97,7 +103,7 @@ impl Store {
                 .distinct()
                 .filter(room_members::Column::UserId.is_in(some.iter().map(|user| user.as_str())))
                 .filter(room_members::Column::Membership.eq(Membership::Join.as_str()))
-                .filter(room_members::Column::RoomId.in_subquery(ours.clone()))
+                .filter(Expr::exists(ours.clone()))
                 .into_tuple()
                 .all(self.reader())
                 .await?;

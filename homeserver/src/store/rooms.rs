@@ -10,7 +10,7 @@ use ruma::{
     events::room::member::MembershipState,
 };
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QuerySelect,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
     sea_query::{Expr, Query},
 };
 
@@ -19,6 +19,25 @@ use super::{
     entity::{accounts, missing_events, profiles, room_members, rooms, transaction_ids},
     events::parse_ids,
 };
+
+/// Forgets the oldest transactions of clients: a request that is repeated later is a new one.
+#[derive(Clone, Copy, Debug)]
+pub struct ForgetTransactions {
+    /// Those made before this moment are forgotten, in ms since the epoch.
+    pub before_ms: i64,
+}
+
+impl Change for ForgetTransactions {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        transaction_ids::Entity::delete_many()
+            .filter(transaction_ids::Column::CreatedTs.lt(self.before_ms))
+            .exec(tx.connection())
+            .await?;
+        Ok(())
+    }
+}
 
 /// A membership: `join`, `invite`, `leave`, `ban` or `knock`.
 pub type Membership = MembershipState;
@@ -227,8 +246,19 @@ impl Store {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
+        use transaction_ids::Column;
+        // Each as a whole, as the table's key has it: by its key alone, a transaction is found by looking at all of them.
+        let whole = |(user, device, key): &(&UserId, &str, &str)| {
+            Column::UserId
+                .eq(user.as_str())
+                .and(Column::DeviceId.eq(*device))
+                .and(Column::TxnKey.eq(*key))
+        };
+        let any = wanted
+            .iter()
+            .fold(Condition::any(), |any, one| any.add(whole(one)));
         let rows = transaction_ids::Entity::find()
-            .filter(transaction_ids::Column::TxnKey.is_in(wanted.iter().map(|(_, _, key)| *key)))
+            .filter(any)
             .all(self.reader())
             .await?;
         let mut found = Vec::with_capacity(rows.len());

@@ -8,14 +8,17 @@
 //! Invariant: a group never changes once written; its id is random, so that replicas need not
 //! agree on one.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use quick_cache::{Weighter, sync::Cache};
 use ruma::{OwnedEventId, RoomId, events::StateEventType};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, entity::state_groups};
+use super::{Store, StoreError, bounded::bounded, entity::state_groups};
 
 /// The place of a state event: its type and state key.
 pub type StateKey = (StateEventType, String);
@@ -27,34 +30,24 @@ pub type RoomStateMap = imbl::GenericHashMap<
     imbl::shared_ptr::DefaultSharedPtr,
 >;
 
-/// How many groups are remembered.
-pub(super) const GROUPS_CACHED_MAX: usize = 4_000;
-/// About how many states are remembered.
-const STATES_CACHED_ESTIMATED: usize = 4_000;
-/// Places in all states that are remembered: each takes some 200 bytes, unless it is shared with
-/// another state.
-const PLACES_CACHED_MAX: u64 = 2_000_000;
-/// What a state counts at most, in places: also the largest must find a place in the cache, of
-/// which each part takes a fraction.
-const PLACES_COUNTED_MAX: u64 = 50_000;
-
-/// Weighs states by what they hold.
-#[derive(Clone, Debug)]
-pub(super) struct StateWeight;
-
-impl Weighter<i64, RoomStateMap> for StateWeight {
-    fn weight(&self, _: &i64, state: &RoomStateMap) -> u64 {
-        (state.len() as u64).clamp(1, PLACES_COUNTED_MAX)
-    }
-}
-
-/// The cache of states, by group.
-pub(super) type StateCache = Cache<i64, RoomStateMap, StateWeight>;
-
-/// A new, empty cache.
-pub(super) fn cache() -> StateCache {
-    Cache::with_weighter(STATES_CACHED_ESTIMATED, PLACES_CACHED_MAX, StateWeight)
-}
+/// How much memory cached groups may take, in bytes.
+const GROUP_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// About how many groups that is.
+const GROUPS_ESTIMATED: usize = 4_000;
+/// How much memory cached states may take, in bytes.
+const STATE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// About how many states that is.
+const STATES_ESTIMATED: usize = 1_000;
+/// What a group takes beside its changes.
+const GROUP_BYTES_BASE: u64 = 200;
+/// What one change takes: its place and its event's id.
+const CHANGE_BYTES: u64 = 150;
+/// What a state takes even if it shares all but one change with others.
+const STATE_BYTES_BASE: u64 = 3_000;
+/// What one event of a state takes, as neighbouring states share most of theirs.
+const STATE_ENTRY_BYTES: u64 = 32;
+/// Groups that one query asks for.
+const GROUPS_PER_QUERY_MAX: usize = 500;
 
 /// What one group changes on the group below it: a place, and the event that stands there then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,42 +139,116 @@ pub fn difference(from: &RoomStateMap, to: &RoomStateMap) -> Vec<StateChange> {
     changed.chain(removed).collect()
 }
 
+/// A group and those of its path, nearest first: a state that has not been put together.
+#[derive(Clone, Debug, Default)]
+pub struct StatePath(Vec<Arc<StateGroup>>);
+
+impl StatePath {
+    /// The event at a place. Costs a search in each difference, not the whole state.
+    pub fn get(&self, place: &StateKey) -> Option<&OwnedEventId> {
+        let change = self.0.iter().find_map(|group| {
+            let found = group.delta.binary_search_by(|StateChange(kind, key, _)| {
+                (kind, key).cmp(&(&place.0, &place.1))
+            });
+            group.delta.get(found.ok()?)
+        });
+        change?.2.as_ref()
+    }
+}
+
+/// Weighs groups by the memory that they take.
+#[derive(Clone, Debug)]
+pub(super) struct GroupWeight;
+
+impl Weighter<i64, Arc<StateGroup>> for GroupWeight {
+    fn weight(&self, _: &i64, group: &Arc<StateGroup>) -> u64 {
+        GROUP_BYTES_BASE + CHANGE_BYTES * group.delta.len() as u64
+    }
+}
+
+/// Weighs states by the memory that they take beside what they share.
+#[derive(Clone, Debug)]
+pub(super) struct StateWeight;
+
+impl Weighter<i64, RoomStateMap> for StateWeight {
+    fn weight(&self, _: &i64, state: &RoomStateMap) -> u64 {
+        STATE_BYTES_BASE + STATE_ENTRY_BYTES * state.len() as u64
+    }
+}
+
+/// The caches of groups and of the states that they stand for.
+pub(super) struct StateCaches {
+    groups: Cache<i64, Arc<StateGroup>, GroupWeight>,
+    states: Cache<i64, RoomStateMap, StateWeight>,
+}
+
+impl StateCaches {
+    /// Empty caches. In one piece each: one large room may take most of it.
+    pub(super) fn new() -> Self {
+        Self {
+            groups: bounded(GROUPS_ESTIMATED, GROUP_BYTES_MAX, GroupWeight),
+            states: bounded(STATES_ESTIMATED, STATE_BYTES_MAX, StateWeight),
+        }
+    }
+}
+
 impl Store {
     /// A group and those of its path, nearest first.
     ///
     /// # Errors
     /// What the database says; [`StoreError::Corrupt`] if a group is missing or unreadable.
     pub async fn state_path(&self, group: i64) -> Result<Vec<Arc<StateGroup>>, StoreError> {
-        let nearest = match self.group_cache.get(&group) {
-            Some(found) => found,
-            None => self
-                .read_groups(&[group])
-                .await?
-                .pop()
-                .ok_or(StoreError::corrupt("state_groups", "id"))?,
-        };
-        let mut found: HashMap<i64, Arc<StateGroup>> = HashMap::new();
+        let path = self.state_paths([group]).await?.remove(&group);
+        Ok(path.unwrap_or_default().0)
+    }
+
+    /// The paths of several groups: with at most two queries, however many they are.
+    ///
+    /// # Errors
+    /// As [`Store::state_path`].
+    pub async fn state_paths(
+        &self,
+        groups: impl IntoIterator<Item = i64>,
+    ) -> Result<HashMap<i64, StatePath>, StoreError> {
+        let nearest = self.groups(groups.into_iter().collect()).await?;
+        let below = nearest.values().flat_map(|group| &group.path).copied();
+        let below = self.groups(below.collect()).await?;
+        let mut paths = HashMap::with_capacity(nearest.len());
+        for (id, group) in nearest {
+            let mut path = Vec::with_capacity(1 + group.path.len());
+            path.push(Arc::clone(&group));
+            for id in &group.path {
+                let found = below.get(id).cloned();
+                path.push(found.ok_or(StoreError::corrupt("state_groups", "path"))?);
+            }
+            paths.insert(id, StatePath(path));
+        }
+        Ok(paths)
+    }
+
+    /// These groups; those that are not cached are read together.
+    async fn groups(
+        &self,
+        ids: BTreeSet<i64>,
+    ) -> Result<HashMap<i64, Arc<StateGroup>>, StoreError> {
+        let mut found = HashMap::with_capacity(ids.len());
         let mut wanted = Vec::new();
-        for id in &nearest.path {
-            match self.group_cache.get(id) {
+        for id in ids {
+            match self.state_caches.groups.get(&id) {
                 Some(group) => {
-                    found.insert(*id, group);
+                    found.insert(id, group);
                 }
-                None => wanted.push(*id),
+                None => wanted.push(id),
             }
         }
-        for group in self.read_groups(&wanted).await? {
-            found.insert(group.id, group);
+        for some in wanted.chunks(GROUPS_PER_QUERY_MAX) {
+            let read = self.read_groups(some).await?;
+            if read.len() != some.len() {
+                return Err(StoreError::corrupt("state_groups", "id"));
+            }
+            found.extend(read.into_iter().map(|group| (group.id, group)));
         }
-        let mut path = vec![Arc::clone(&nearest)];
-        for id in &nearest.path {
-            path.push(
-                found
-                    .remove(id)
-                    .ok_or(StoreError::corrupt("state_groups", "path"))?,
-            );
-        }
-        Ok(path)
+        Ok(found)
     }
 
     /// The state that a group stands for.
@@ -189,7 +256,7 @@ impl Store {
     /// # Errors
     /// As [`Store::state_path`].
     pub async fn state_at(&self, group: i64) -> Result<RoomStateMap, StoreError> {
-        if let Some(state) = self.state_cache.get(&group) {
+        if let Some(state) = self.state_caches.states.get(&group) {
             return Ok(state);
         }
         let path = self.state_path(group).await?;
@@ -197,20 +264,17 @@ impl Store {
         for group in path.iter().rev() {
             apply(&mut state, &group.delta);
         }
-        self.state_cache.insert(group, state.clone());
+        self.state_caches.states.insert(group, state.clone());
         Ok(state)
     }
 
     /// Remembers a group that was just written, and the state that it stands for.
     pub fn remember_state(&self, group: Arc<StateGroup>, state: RoomStateMap) {
-        self.state_cache.insert(group.id, state);
-        self.group_cache.insert(group.id, group);
+        self.state_caches.states.insert(group.id, state);
+        self.state_caches.groups.insert(group.id, group);
     }
 
     async fn read_groups(&self, ids: &[i64]) -> Result<Vec<Arc<StateGroup>>, StoreError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
         let rows = state_groups::Entity::find()
             .filter(state_groups::Column::Id.is_in(ids.iter().copied()))
             .all(self.reader())
@@ -224,7 +288,9 @@ impl Store {
                 path: serde_json::from_str(&row.path).map_err(corrupt("path"))?,
                 delta: serde_json::from_slice(&row.delta).map_err(corrupt("delta"))?,
             });
-            self.group_cache.insert(group.id, Arc::clone(&group));
+            self.state_caches
+                .groups
+                .insert(group.id, Arc::clone(&group));
             groups.push(group);
         }
         Ok(groups)
@@ -268,6 +334,12 @@ mod tests {
                 .rev()
                 .for_each(|group| apply(&mut state, &group.delta));
             assert!(state == expected);
+            let path = StatePath(path);
+            for number in 0..7 {
+                let place = ("org.example.state".into(), number.to_string());
+                assert_eq!(path.get(&place), expected.get(&place));
+            }
+            let path = path.0;
             paths.push(path);
             states.push(expected);
         }

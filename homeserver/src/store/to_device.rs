@@ -217,6 +217,24 @@ impl Store {
             .collect()
     }
 
+    /// The position of the newest message that waits for a device.
+    pub(super) async fn newest_to_device(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+    ) -> Result<Option<i64>, StoreError> {
+        Ok(to_device::Entity::find()
+            .select_only()
+            .column(to_device::Column::Position)
+            .filter(to_device::Column::UserId.eq(user.as_str()))
+            .filter(to_device::Column::DeviceId.eq(device.as_str()))
+            .order_by_desc(to_device::Column::Position)
+            .limit(1)
+            .into_tuple()
+            .one(self.reader())
+            .await?)
+    }
+
     /// What is owed to a server with `after < position <= upto`, oldest first, at most `limit`, as
     /// (position, EDU), without what is over at `now_ms`.
     ///

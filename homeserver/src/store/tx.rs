@@ -167,8 +167,11 @@ impl Tx {
     /// Writes what waits and the log rows, and gives back the open transaction.
     pub(super) async fn finish(mut self) -> Result<Finished, StoreError> {
         self.flush().await?;
+        // A message to a device is a row at its position already. The log holds the newest position all the same.
+        let is_logged = |row: &&LogRow| row.kind != LogKind::ToDevice || row.position == self.head;
+        let logged = self.appended.iter().filter(is_logged);
         let mut log = Rows {
-            rows: self.appended.iter().map(log_row).collect::<Vec<_>>(),
+            rows: logged.map(log_row).collect::<Vec<_>>(),
             keep_existing: false,
         };
         log.flush(&self.connection).await?;

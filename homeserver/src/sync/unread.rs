@@ -18,7 +18,7 @@ use std::{
 };
 
 use passeur_protocol::push::{self, PushEvent, PushRoom, PushUser};
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 use ruma::{
     OwnedRoomId, OwnedUserId, UserId,
     events::{
@@ -36,8 +36,14 @@ use crate::{
     store::{Direction, Event, StoreError},
 };
 
-/// Rooms of users of which the counts are remembered; each takes some 200 bytes.
-const COUNTS_MAX: usize = 50_000;
+/// How much memory remembered counts may take, in bytes.
+const COUNTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// About how many rooms of users that is.
+const COUNTS_ESTIMATED: usize = 20_000;
+/// What a room of a user takes without unread events, in bytes.
+const COUNT_BYTES_BASE: u64 = 300;
+/// What an unread event takes, in bytes.
+const UNREAD_BYTES: u64 = 60;
 /// Events that a count from the beginning looks at.
 const EVENTS_MAX: usize = 200;
 
@@ -76,9 +82,19 @@ struct Remembered {
 
 type Key = (OwnedUserId, OwnedRoomId);
 
+/// Weighs counts by the memory that they take.
+#[derive(Clone, Debug)]
+struct Weight;
+
+impl Weighter<Key, Arc<Remembered>> for Weight {
+    fn weight(&self, _: &Key, remembered: &Arc<Remembered>) -> u64 {
+        COUNT_BYTES_BASE + UNREAD_BYTES * remembered.unread.len() as u64
+    }
+}
+
 /// What is remembered of unread counts.
 pub(super) struct Unread {
-    rooms: Cache<Key, Arc<Remembered>>,
+    rooms: Cache<Key, Arc<Remembered>, Weight>,
     /// Receipts that came since: what was read from the database before one is not remembered
     /// after it.
     reads: AtomicU64,
@@ -95,7 +111,7 @@ impl std::fmt::Debug for Unread {
 impl Unread {
     pub(super) fn new() -> Self {
         Self {
-            rooms: Cache::new(COUNTS_MAX),
+            rooms: Cache::with_weighter(COUNTS_ESTIMATED, COUNTS_BYTES_MAX, Weight),
             reads: AtomicU64::new(0),
             read: Mutex::default(),
         }

@@ -225,9 +225,7 @@ async fn what_the_command_line_does_reaches_the_running_server() {
     server.join(&bob, &room).await;
     let since = expect_ok(server.get(&bob, "/sync?timeout=0").await)["next_batch"].clone();
     // Another process, on the same database.
-    let database = server.folder.path().join("passeur.db");
-    let options = StoreOptions::new(format!("sqlite:{}", database.display()));
-    let store = Store::open(&options).await.unwrap();
+    let store = crate::store::testing::open_in(server.folder.path()).await;
     let accounts = crate::accounts::Accounts::new(
         Arc::clone(&store),
         Arc::new(server.clock.clone()),

@@ -23,7 +23,7 @@ use crate::{
     outbound::testing::{Network, Peer, json as answer, key_pair},
     rooms::{Draft, NewRoom, Preset, Profile},
     router,
-    store::{LogEnd, LogKind, Membership, NewMembership, RoomAppend, Scope, Store, StoreOptions},
+    store::{LogEnd, LogKind, Membership, NewMembership, RoomAppend, Scope, testing},
 };
 
 mod edus;
@@ -66,7 +66,6 @@ impl World {
         let clock = MockClock::default();
         let network = Network::default();
         let peer = Peer::start(&network, peer_name(), &clock);
-        let url = format!("sqlite:{}", folder.path().join("test.db").display());
         let app = App::new(Foundation {
             clock: Arc::new(clock.clone()),
             rng: Arc::new(SeededRng::new(1)),
@@ -74,7 +73,7 @@ impl World {
             signing_key: key_pair("here"),
             retired_keys: Vec::new(),
             transport: Arc::new(network.clone()),
-            store: Store::open(&StoreOptions::new(url)).await.unwrap(),
+            store: testing::open_in(folder.path()).await,
             config: Arc::new(config),
             drain: Drain::new(),
         });

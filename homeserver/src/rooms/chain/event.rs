@@ -9,7 +9,7 @@ use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, UInt, room_version_rules::R
 
 use crate::{
     rooms::SendError,
-    store::{Event, EventStatus, Membership},
+    store::{Body, Event, EventStatus, Membership},
 };
 /// An event with what its bytes say of it, and no place anywhere.
 pub(in crate::rooms) fn bare_event(
@@ -35,7 +35,7 @@ pub(in crate::rooms) fn bare_event(
         status,
         skeleton: stored.skeleton.into(),
         content_at: stored.content_at,
-        body: (!stored.body.is_empty()).then(|| stored.body.into()),
+        body: (!stored.body.is_empty()).then(|| Body::of(&stored.body, signed.pdu())),
         redacted_by: None,
         deadline: None,
         destroy_at: None,

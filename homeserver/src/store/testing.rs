@@ -1,0 +1,175 @@
+//! The databases of tests, on the engine that `PASSEUR_TEST_ENGINE` names: `sqlite` (the default) or `postgres`.
+//!
+//! Invariant: no test chooses its engine, so the whole suite runs on either; `cargo xtask test` runs it on both. A test owns a
+//! folder, and the database belongs to the folder: opening it again is a restart. On PostgreSQL the database lies in the cluster
+//! of `PASSEUR_TEST_POSTGRES`, without which the test fails.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{self, Command},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+
+use super::{Engine, Store, StoreOptions};
+
+/// Where Debian keeps the programs of PostgreSQL 15.
+const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
+/// The file that remembers a folder's database in PostgreSQL.
+const URL_FILE: &str = "database.url";
+/// Connections for reading: a cluster serves many tests at once.
+const READERS: u32 = 2;
+/// Tables that may be read from end to end: they hold a few rows, or are read so only when the server starts or an administrator
+/// asks.
+const MAY_BE_SCANNED: [&str; 13] = [
+    "destination_rooms",
+    "destinations",
+    "expiry_clock",
+    "expiry_policy_changes",
+    "login_tokens",
+    "openid_tokens",
+    // The directory tells all of it.
+    "published_rooms",
+    "pushers",
+    "registration_tokens",
+    "reports",
+    "seaql_migrations",
+    "sqlite_master",
+    // What a count or a limit stands around; what is inside is told apart.
+    "sub_query",
+];
+/// How statements end that read no further than they return, in the order of the table itself.
+const STOPS_AT_ONCE: [&str; 3] = [
+    r#"FROM "log" ORDER BY "log"."position" DESC LIMIT ?"#,
+    r#"FROM "rooms" LIMIT ?"#,
+    r#"FROM "one_time_keys" ORDER BY "one_time_keys"."id" DESC LIMIT ?"#,
+];
+
+/// The engine that tests run on.
+pub(crate) fn engine() -> Engine {
+    match env::var("PASSEUR_TEST_ENGINE").as_deref() {
+        Err(_) | Ok("sqlite") => Engine::Sqlite,
+        Ok("postgres") => Engine::Postgres,
+        Ok(other) => panic!("PASSEUR_TEST_ENGINE is {other}: sqlite and postgres are known"),
+    }
+}
+
+/// Opens the database of a folder; the first time, an empty one.
+pub(crate) async fn open_in(folder: &Path) -> Arc<Store> {
+    let mut options = StoreOptions::new(match engine() {
+        Engine::Sqlite => format!("sqlite:{}", folder.join("passeur.db").display()),
+        Engine::Postgres => postgres_url(folder),
+    });
+    options.readers_max = READERS;
+    Store::open(&options).await.unwrap()
+}
+
+fn postgres_url(folder: &Path) -> String {
+    let file = folder.join(URL_FILE);
+    fs::read_to_string(&file).unwrap_or_else(|_| {
+        let url = new_database(folder);
+        fs::write(&file, &url).unwrap();
+        url
+    })
+}
+
+/// Makes an empty database, and drops those whose folders have gone: they would fill the disk.
+fn new_database(folder: &Path) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    static MADE: Mutex<Vec<(PathBuf, String)>> = Mutex::new(Vec::new());
+    let cluster = env::var("PASSEUR_TEST_POSTGRES").expect(
+        "PASSEUR_TEST_POSTGRES: run `cargo xtask test`, which starts a cluster and sets it",
+    );
+    let (server, parameters) = cluster
+        .split_once("/postgres?")
+        .expect("the URL of the database `postgres`");
+    let socket = parameters
+        .strip_prefix("host=")
+        .expect("the folder of a unix socket");
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("unit_{}_{number}", process::id());
+    let settings = ["-T", "template0", "-E", "UTF8", "--locale=C"];
+    run("createdb", socket, &[&settings[..], &[&name]].concat());
+    let gone: Vec<_> = {
+        let mut made = MADE.lock().unwrap();
+        made.push((folder.to_owned(), name.clone()));
+        made.extract_if(.., |(folder, _)| !folder.exists())
+            .collect()
+    };
+    for (_, name) in gone {
+        run("dropdb", socket, &["--force", &name]);
+    }
+    format!("{server}/{name}?{parameters}")
+}
+
+fn run(program: &str, socket: &str, arguments: &[&str]) {
+    let mut command = Command::new(Path::new(POSTGRES_BIN).join(program));
+    let done = command
+        .args(["-h", socket, "-U", "postgres"])
+        .args(arguments)
+        .output()
+        .expect("PostgreSQL's programs can be started");
+    let complaint = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{program}: {complaint}");
+}
+
+/// Has every statement explained by SQLite the first time that it runs: one that reads a whole table fails its test.
+pub(super) fn watched(
+    mut connection: DatabaseConnection,
+    engine: Engine,
+    url: &str,
+) -> DatabaseConnection {
+    if engine == Engine::Sqlite {
+        let url = url.to_owned();
+        connection.set_metric_callback(move |info| expect_no_scan(&url, &info.statement.sql));
+    }
+    connection
+}
+
+fn expect_no_scan(url: &str, sql: &str) {
+    static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let is_query = ["SELECT", "UPDATE", "DELETE"]
+        .iter()
+        .any(|verb| sql.starts_with(verb));
+    if !is_query || !SEEN.lock().unwrap().insert(sql.to_owned()) {
+        return;
+    }
+    // The callback cannot wait, so another thread does.
+    let explained = thread::scope(|scope| scope.spawn(|| explain(url, sql)).join().unwrap());
+    let scans = explained
+        .iter()
+        .filter_map(|step| step.strip_prefix("SCAN "));
+    let scanned = scans.filter_map(|rest| rest.split(' ').next());
+    let scanned: Vec<_> = scanned
+        .filter(|table| !MAY_BE_SCANNED.contains(table))
+        .collect();
+    assert!(
+        scanned.is_empty() || STOPS_AT_ONCE.iter().any(|end| sql.ends_with(end)),
+        "all of {scanned:?} is read by {sql}"
+    );
+}
+
+/// What SQLite would do for a statement, step by step.
+fn explain(url: &str, sql: &str) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let connection = Database::connect(url).await.unwrap();
+        let statement =
+            Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {sql}"));
+        let steps = connection.query_all_raw(statement).await.unwrap();
+        steps
+            .iter()
+            .map(|step| step.try_get_by_index(3).unwrap())
+            .collect()
+    })
+}

@@ -17,7 +17,7 @@ use ruma::{
 use crate::{
     clock::{Clock, Rng},
     outbound::{Remote, ServerKeys},
-    store::{Event, MembershipRow, Store, StoreError, bounded},
+    store::{CacheShare, Event, MembershipRow, Store, StoreError, bounded},
 };
 
 mod acl;
@@ -94,14 +94,10 @@ pub use self::{
     upgrade::{Upgrade, UpgradeError},
 };
 
-/// How much memory rooms' snapshots may take, in bytes.
-const SNAPSHOT_BYTES_MAX: u64 = 12 * 1024 * 1024;
-/// About how many rooms that is.
-const SNAPSHOTS_ESTIMATED: usize = 1_500;
-/// How much memory users' lists of rooms may take, in bytes.
-const USER_ROOMS_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// About how many users that is.
-const USERS_ESTIMATED: usize = 2_500;
+/// What most rooms' snapshots take, in bytes.
+const SNAPSHOT_BYTES_TYPICAL: u64 = 8_000;
+/// What most users' lists of rooms take, in bytes.
+const USER_ROOMS_BYTES_TYPICAL: u64 = 3_000;
 /// What a user's list takes beside its rooms, in bytes.
 const USER_BYTES_BASE: u64 = 150;
 /// What a room in a user's list takes, in bytes, without an invite's stripped state.
@@ -169,16 +165,18 @@ impl std::fmt::Debug for Rooms {
 impl Rooms {
     /// The rooms in a database.
     pub fn new(context: RoomsContext) -> Arc<Self> {
+        let snapshot_bytes = context.store.cache_share(CacheShare::Snapshots);
+        let user_rooms_bytes = context.store.cache_share(CacheShare::UserRooms);
         Arc::new(Self {
             context,
             snapshots: Arc::new(bounded(
-                SNAPSHOTS_ESTIMATED,
-                SNAPSHOT_BYTES_MAX,
+                SNAPSHOT_BYTES_TYPICAL,
+                snapshot_bytes,
                 snapshot::Weight,
             )),
             user_rooms: Arc::new(bounded(
-                USERS_ESTIMATED,
-                USER_ROOMS_BYTES_MAX,
+                USER_ROOMS_BYTES_TYPICAL,
+                user_rooms_bytes,
                 UserRoomsWeight,
             )),
             queues: queue::Queues::default(),

@@ -208,5 +208,6 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<Store>, StartError
     }
     let mut options = StoreOptions::new(url.expose());
     options.readers_max = config.database.pool_size;
+    options.cache_bytes = u64::from(config.database.cache_mb) * 1024 * 1024;
     Ok(Store::open(&options).await?)
 }

@@ -119,7 +119,7 @@ pub use self::{
     writer::{Change, Committed, Look, Published},
 };
 pub(crate) use self::{
-    bounded::bounded,
+    bounded::{CacheShare, bounded},
     devices::TouchDevice,
     sessions::{ConfirmTokens, RefreshTokens, Refreshed, day_of},
 };
@@ -136,6 +136,8 @@ pub struct Store {
     writer: writer::Writer,
     heads: Arc<Heads>,
     engine: Engine,
+    /// What all caches may take together.
+    cache_bytes: u64,
     event_cache: events::EventCache,
     /// How often events were forgotten because their rows changed.
     events_forgotten: AtomicU64,
@@ -172,7 +174,8 @@ impl Store {
         let reader = connect::reading(options, engine).await?;
         let expiry = expiry::ExpiryState::load(&reader).await?;
         let heads = Arc::new(Heads::new(newest_position(&reader).await?));
-        let key_cache = Arc::new(device_keys::KeyCache::new());
+        let share = |cache: CacheShare| cache.of(options.cache_bytes);
+        let key_cache = Arc::new(device_keys::KeyCache::new(share(CacheShare::Keys)));
         let count_cache = Arc::new(one_time_keys::CountCache::new());
         let rules_cache = Arc::new(push_rules::RulesCache::new());
         let (keys, counts) = (Arc::clone(&key_cache), Arc::clone(&count_cache));
@@ -191,11 +194,12 @@ impl Store {
             writer,
             heads,
             engine,
-            event_cache: events::cache(),
+            cache_bytes: options.cache_bytes,
+            event_cache: events::cache(share(CacheShare::Events)),
             events_forgotten: AtomicU64::new(0),
             expiry,
             room_versions: Cache::new(ROOM_VERSIONS_CACHED_MAX),
-            state_caches: state::StateCaches::new(),
+            state_caches: state::StateCaches::new(share(CacheShare::States)),
             key_cache,
             count_cache,
             rules_cache,
@@ -209,6 +213,11 @@ impl Store {
     /// The pool for reads. Statements that write are refused here by the database itself on SQLite.
     pub fn reader(&self) -> &DatabaseConnection {
         &self.reader
+    }
+
+    /// What one cache may take, in bytes.
+    pub(crate) fn cache_share(&self, cache: CacheShare) -> u64 {
+        cache.of(self.cache_bytes)
     }
 
     /// Which database engine this is.

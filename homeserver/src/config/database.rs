@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 use super::{problem::Problems, secret::Secret};
 
+/// What caches may take unless told otherwise, in MiB: an organisation of some hundred people in rooms of some hundred members.
+const CACHE_MB: u32 = 40;
+
 /// Which engine, and how many connections to it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,6 +19,8 @@ pub struct DatabaseConfig {
     pub url: Secret,
     /// Connections for reading; the one writer has its own.
     pub pool_size: u32,
+    /// What rooms, events and keys may take in memory, in MiB.
+    pub cache_mb: u32,
 }
 
 impl Default for DatabaseConfig {
@@ -23,6 +28,7 @@ impl Default for DatabaseConfig {
         Self {
             url: Secret::new("sqlite:passeur.db"),
             pool_size: 4,
+            cache_mb: CACHE_MB,
         }
     }
 }
@@ -64,6 +70,9 @@ impl DatabaseConfig {
         }
         if !(1..=256).contains(&self.pool_size) {
             problems.add("database.pool_size", "must lie between 1 and 256");
+        }
+        if !(8..=65_536).contains(&self.cache_mb) {
+            problems.add("database.cache_mb", "must lie between 8 and 65536");
         }
     }
 }

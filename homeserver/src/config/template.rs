@@ -49,6 +49,8 @@ behind_proxy = ["127.0.0.1/32"]
 # sqlite: and a path, or postgres://user:password@host/database
 url = "sqlite:passeur.db"
 # pool_size = 4
+# What rooms, events and keys may take in memory, in MiB. A room of 10,000 members takes about 4.
+# cache_mb = 40
 
 [registration]
 # closed (`passeur user create` makes accounts), token (`passeur registration-token create`), or open.

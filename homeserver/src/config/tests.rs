@@ -185,7 +185,7 @@ fn the_environment_overrides_the_file_in_the_type_of_the_target() {
 #[test]
 fn a_wrong_variable_is_refused_by_its_name() {
     let said = |name, value| read(MINIMAL, &[(name, value)]).unwrap_err().to_string();
-    assert_snapshot!(said("PASSEUR__DATABASE__POOLSIZE", "9"), @"environment variable PASSEUR__DATABASE__POOLSIZE: `poolsize` is not known here; did you mean `pool_size`? (expected `url` or `pool_size`)");
+    assert_snapshot!(said("PASSEUR__DATABASE__POOLSIZE", "9"), @"environment variable PASSEUR__DATABASE__POOLSIZE: `poolsize` is not known here; did you mean `pool_size`? (expected one of `url`, `pool_size`, `cache_mb`)");
     assert_snapshot!(said("PASSEUR__DATABASE__POOL_SIZE", "nine"), @r#"environment variable PASSEUR__DATABASE__POOL_SIZE: invalid type: string "nine", expected u32"#);
     assert_snapshot!(said("PASSEUR__DATABASE__POOL_SIZE", "0"), @"environment variable PASSEUR__DATABASE__POOL_SIZE: database.pool_size must lie between 1 and 256");
     assert_snapshot!(said("PASSEUR__LISTENERS__7__PORT", "80"), @"environment variable PASSEUR__LISTENERS__7__PORT: `listeners` has no element 7; they count from 0");

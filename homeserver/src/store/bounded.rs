@@ -9,11 +9,37 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 
-/// An empty cache of about `values_estimated` values, which together weigh at most `bytes_max`.
+/// The caches that share one bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheShare {
+    /// Rooms as last committed.
+    Snapshots,
+    /// Events.
+    Events,
+    /// Public keys of local users.
+    Keys,
+    /// The rooms of users.
+    UserRooms,
+    /// Groups of states, and states: as much each.
+    States,
+}
+
+impl CacheShare {
+    /// Its part of `bytes`.
+    pub(crate) fn of(self, bytes: u64) -> u64 {
+        let percent = match self {
+            Self::Snapshots | Self::Events => 30,
+            Self::Keys | Self::UserRooms | Self::States => 10,
+        };
+        bytes / 100 * percent
+    }
+}
+
+/// An empty cache of values that together weigh at most `bytes_max`, most of them about `bytes_typical` each.
 ///
 /// In one piece: a cache in several never keeps a value that is larger than one of them.
 pub(crate) fn bounded<Key, Value, Weight>(
-    values_estimated: usize,
+    bytes_typical: u64,
     bytes_max: u64,
     weight: Weight,
 ) -> Cache<Key, Value, Weight>
@@ -22,6 +48,7 @@ where
     Value: Clone,
     Weight: Weighter<Key, Value> + Clone,
 {
+    let values_estimated = usize::try_from(bytes_max / bytes_typical.max(1)).unwrap_or(usize::MAX);
     let options = OptionsBuilder::new()
         .shards(1)
         .estimated_items_capacity(values_estimated)

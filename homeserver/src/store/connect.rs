@@ -15,6 +15,8 @@ use super::StoreError;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a read waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What caches may take unless told otherwise, in bytes.
+const CACHE_BYTES: u64 = 40 * 1024 * 1024;
 /// Prepared statements kept for each connection.
 const STATEMENTS_MAX: usize = 128;
 
@@ -44,6 +46,8 @@ pub struct StoreOptions {
     pub url: String,
     /// Connections for reading; one more is kept for writing.
     pub readers_max: u32,
+    /// What all caches of rooms, events and keys may take together, in bytes.
+    pub cache_bytes: u64,
 }
 
 impl StoreOptions {
@@ -52,6 +56,7 @@ impl StoreOptions {
         Self {
             url: url.into(),
             readers_max: 4,
+            cache_bytes: CACHE_BYTES,
         }
     }
 

@@ -18,10 +18,8 @@ use super::{
     entity::{cross_signing_keys, device_keys},
 };
 
-/// Bytes of keys that are remembered.
-const CACHE_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// How many users that is taken to be.
-const CACHE_USERS: usize = 8_000;
+/// What most users' keys take.
+const USER_BYTES_TYPICAL: u64 = 2_000;
 /// Bytes that an entry costs besides the keys.
 const ENTRY_BYTES: u64 = 200;
 
@@ -95,9 +93,11 @@ pub(super) struct KeyCache {
 }
 
 impl KeyCache {
-    pub(super) fn new() -> Self {
+    /// An empty cache that may take so many bytes.
+    pub(super) fn new(bytes_max: u64) -> Self {
+        let users = usize::try_from(bytes_max / USER_BYTES_TYPICAL).unwrap_or(usize::MAX);
         Self {
-            users: Cache::with_weighter(CACHE_USERS, CACHE_BYTES_MAX, ByBytes),
+            users: Cache::with_weighter(users, bytes_max, ByBytes),
             changes: Mutex::new(0),
         }
     }

@@ -19,12 +19,10 @@ use super::{
     entity::{event_bodies, event_relations, events, rooms},
 };
 
-/// How much memory cached events may take, in bytes.
-const CACHE_BYTES_MAX: u64 = 12 * 1024 * 1024;
-/// About how many events that is.
-const CACHE_EVENTS_ESTIMATED: usize = 4_000;
 /// What an event takes beside its bytes: what was read from them, and its place in the cache.
 const EVENT_BYTES_BASE: u64 = 1_000;
+/// What most events take in all.
+const EVENT_BYTES_TYPICAL: u64 = 2_500;
 /// Events that one query asks for.
 const EVENTS_PER_QUERY_MAX: usize = 500;
 
@@ -182,9 +180,10 @@ impl Weighter<OwnedEventId, Arc<Event>> for EventWeight {
 /// The cache of events.
 pub(super) type EventCache = Cache<OwnedEventId, Arc<Event>, EventWeight>;
 
-/// A new, empty cache.
-pub(super) fn cache() -> EventCache {
-    Cache::with_weighter(CACHE_EVENTS_ESTIMATED, CACHE_BYTES_MAX, EventWeight)
+/// A new, empty cache that may take so many bytes.
+pub(super) fn cache(bytes_max: u64) -> EventCache {
+    let estimated = usize::try_from(bytes_max / EVENT_BYTES_TYPICAL).unwrap_or(usize::MAX);
+    Cache::with_weighter(estimated, bytes_max, EventWeight)
 }
 
 /// Which way a timeline is read.

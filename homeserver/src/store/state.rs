@@ -30,14 +30,10 @@ pub type RoomStateMap = imbl::GenericHashMap<
     imbl::shared_ptr::DefaultSharedPtr,
 >;
 
-/// How much memory cached groups may take, in bytes.
-const GROUP_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// About how many groups that is.
-const GROUPS_ESTIMATED: usize = 4_000;
-/// How much memory cached states may take, in bytes.
-const STATE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// About how many states that is.
-const STATES_ESTIMATED: usize = 1_000;
+/// What most groups take.
+const GROUP_BYTES_TYPICAL: u64 = 1_000;
+/// What most states take.
+const STATE_BYTES_TYPICAL: u64 = 4_000;
 /// What a group takes beside its changes.
 const GROUP_BYTES_BASE: u64 = 200;
 /// What one change takes: its place and its event's id.
@@ -183,11 +179,11 @@ pub(super) struct StateCaches {
 }
 
 impl StateCaches {
-    /// Empty caches. In one piece each: one large room may take most of it.
-    pub(super) fn new() -> Self {
+    /// Empty caches that may take so many bytes each.
+    pub(super) fn new(bytes_max: u64) -> Self {
         Self {
-            groups: bounded(GROUPS_ESTIMATED, GROUP_BYTES_MAX, GroupWeight),
-            states: bounded(STATES_ESTIMATED, STATE_BYTES_MAX, StateWeight),
+            groups: bounded(GROUP_BYTES_TYPICAL, bytes_max, GroupWeight),
+            states: bounded(STATE_BYTES_TYPICAL, bytes_max, StateWeight),
         }
     }
 }

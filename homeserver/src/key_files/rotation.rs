@@ -169,7 +169,7 @@ mod tests {
             public: first.public_key(),
             expired_ms: 2,
         };
-        assert_eq!(retired, [expected.clone()]);
+        assert_eq!(retired, std::slice::from_ref(&expected));
         prepare(&path, &SeededRng::new(4)).unwrap();
         take_over(&path, 3).unwrap();
         let (_, retired) = take_over(&path, 4).unwrap();

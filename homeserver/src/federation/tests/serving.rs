@@ -90,7 +90,7 @@ async fn a_server_is_told_of_the_children_that_it_could_enter() {
     let children = told.children.iter().map(|child| &child.summary.room_id);
     let children: BTreeSet<_> = children.collect();
     assert_eq!(children, BTreeSet::from([&open, &invited]));
-    assert_eq!(told.inaccessible_children, [closed.clone()]);
+    assert_eq!(told.inaccessible_children, std::slice::from_ref(&closed));
     let hidden = one.app.rooms.space_for(&two, &closed, false).await.unwrap();
     assert!(hidden.is_none());
     let acl = json!({"allow": ["*"], "deny": ["two.example"]});

@@ -47,6 +47,23 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
+    /// Whether the server has answered for good, so that to ask again would bring the same.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => {
+                status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::TooLarge | Self::Malformed => true,
+            Self::NotAllowed
+            | Self::Resolve(_)
+            | Self::Connect
+            | Self::Broken
+            | Self::Timeout
+            | Self::Request => false,
+        }
+    }
+
     /// Reads a status other than success, with what its body says.
     pub(super) fn from_response(status: StatusCode, body: &[u8]) -> Self {
         #[derive(serde::Deserialize)]

@@ -217,11 +217,18 @@ impl Rooms {
         let mut wanted = answer.auth_chain_ids;
         wanted.extend(answer.pdu_ids.iter().cloned());
         let unknown = self.unknown(&wanted).await?;
-        if unknown.len() > SINGLE_MAX {
+        let is_whole = if unknown.len() > SINGLE_MAX {
+            false
+        } else {
+            match self.fetch_single(origin, snapshot, unknown, budget).await {
+                Ok(()) => true,
+                Err(ReceiveError::Unplaced) => false,
+                Err(error) => return Err(error),
+            }
+        };
+        if !is_whole {
             self.fetch_whole_state(origin, snapshot, event, budget)
                 .await?;
-        } else {
-            self.fetch_single(origin, snapshot, unknown, budget).await?;
         }
         let mut state = RoomStateMap::default();
         let held = self.context.store.events(&answer.pdu_ids).await?;
@@ -290,8 +297,11 @@ impl Rooms {
             budget.request()?;
             let request = get_event::Request::new(id.clone());
             let bounds = self.context.remote.large();
-            let Ok(answer) = self.context.remote.call(origin, request, bounds).await else {
-                continue;
+            let answer = match self.context.remote.call(origin, request, bounds).await {
+                Ok(answer) => answer,
+                // It does not have it; what did not come through may exist all the same.
+                Err(error) if error.is_final() => continue,
+                Err(_) => return Err(ReceiveError::Unplaced),
             };
             let verified = self
                 .verify_all(snapshot, std::slice::from_ref(&answer.pdu))

@@ -28,3 +28,6 @@ pub mod key_files;
 
 pub mod clock;
 pub mod drain;
+
+#[cfg(test)]
+mod simulation;

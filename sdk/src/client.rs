@@ -35,9 +35,11 @@ mod identity;
 mod machine;
 mod media;
 mod new_room;
+mod secret_storage;
 mod session;
 mod stream;
 mod timekeeper;
+mod verification;
 
 pub use builder::ClientBuilder;
 pub use error::ClientError;
@@ -46,6 +48,7 @@ pub use event::{Encrypted, Event, EventContent, Protection};
 pub(crate) use machine::is_transient;
 pub use media::MEDIA_BYTES_MAX;
 pub use new_room::NewRoom;
+pub use secret_storage::SecretStorage;
 pub(crate) use session::Session;
 pub(crate) use stream::within;
 pub use stream::{Blocked, Ended, Notification, SendUpdate, Stream};
@@ -92,6 +95,8 @@ pub(crate) struct Inner {
     pub(crate) time: Timekeeper,
     pub(crate) rng: Arc<dyn Rng>,
     session: RwLock<Option<Session>>,
+    /// Held while keys are put into the backup.
+    pub(crate) backing_up: Mutex<()>,
     /// Held while tokens are renewed.
     renewal: Mutex<()>,
     /// `None` until logged in, and after a commit failed: it is loaded anew then.

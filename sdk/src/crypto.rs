@@ -29,20 +29,35 @@
 //!
 //! Identities are pinned when first seen: each user's master key, and each device's pair of keys. A change blocks sending to that
 //! user until [`accept_identity_change`](OlmMachine::accept_identity_change). Comparing fingerprints
-//! ([`verify_device`](OlmMachine::verify_device), [`verify_user`](OlmMachine::verify_user)) raises trust.
+//! ([`verify_device`](OlmMachine::verify_device), [`verify_user`](OlmMachine::verify_user)) raises trust, as do two people who compare
+//! emoji or numbers ([`request_verification`](OlmMachine::request_verification) and what follows it). What was verified is signed by our
+//! cross-signing keys ([`create_cross_signing`](OlmMachine::create_cross_signing)), so that our other devices know it too.
+//!
+//! By default ([`SharingPolicy`]) a user who has a cross-signing identity is given keys on the devices that it has signed; one who has none,
+//! on every device, pinned when first seen. So everybody can be reached, and a server cannot slip a device under anyone who cross-signs.
+//!
+//! # Copies of keys
+//!
+//! A room key that came from a backup ([`restore_backup`](OlmMachine::restore_backup)), a file
+//! ([`import_room_keys`](OlmMachine::import_room_keys)) or another device of ours ([`request_room_key`](OlmMachine::request_room_key))
+//! lets a message be read and proves nothing of its sender: [`Trust::Imported`]. Keys of expiring messages are never copied.
 //!
 //! Only this module may use vodozemac. Spec: <https://spec.matrix.org/v1.19/client-server-api/#end-to-end-encryption>
 
 mod account;
 mod attachment;
+mod backup;
 mod changes;
 mod cross_signing;
 mod deadlines;
 mod decrypt;
 mod encrypt;
 mod error;
+mod exported;
 mod in_flight;
 mod inbound;
+mod key_export;
+mod key_requests;
 mod machine;
 mod members;
 mod olm;
@@ -54,14 +69,18 @@ mod query;
 mod requests;
 mod room_keys;
 mod secret;
+mod secret_storage;
+mod secrets;
 mod settings;
 mod share;
+mod signatures;
 mod signing;
 mod sweep;
 #[cfg(test)]
 mod tests;
 mod to_device;
 mod users;
+mod verification;
 
 pub(crate) use self::secret::{to_json, wipe};
 pub use self::{
@@ -69,9 +88,12 @@ pub use self::{
         ATTACHMENT_BYTES_MAX, AttachmentError, EncryptedAttachment, decrypt_attachment,
         encrypt_attachment,
     },
+    backup::{BACKUP_ALGORITHM, BackupStatus, BackupUpload},
     changes::{Changes, Record, Staged, Table},
     deadlines::Deadline,
     error::{CryptoError, EncryptError, IdentityChange, ShareError, Undecryptable},
+    exported::{IMPORT_SESSIONS_MAX, ImportOutcome},
+    key_export::{KEY_EXPORT_BYTES_MAX, KeyExportError, decrypt_key_export, encrypt_key_export},
     machine::OlmMachine,
     outcome::{
         DecryptedEvent, Notice, PlaintextVerdict, Relation, RoomKeyRefusal, SweepOutcome,
@@ -79,9 +101,12 @@ pub use self::{
     },
     requests::{CrossSigningUpload, IncomingResponse, OutgoingBody, OutgoingRequest, SyncChanges},
     secret::SecretBytes,
+    secret_storage::{SecretStorageError, SecretStorageKey},
+    secrets::SecretName,
     settings::{
         EncryptOptions, MemberPolicy, ROTATION_MESSAGES_MAX, ROTATION_PERIOD_MS_MAX,
         ROTATION_PERIOD_MS_MIN, RoomKeySettings, Rotation, SharingPolicy,
     },
     users::DeviceInfo,
+    verification::{Emoji, RoomMessage, Verification, VerificationStage},
 };

@@ -46,7 +46,7 @@ struct Readme;
 
 pub use client::{
     Blocked, Client, ClientBuilder, ClientError, Encrypted, Ended, Event, EventContent,
-    MEDIA_BYTES_MAX, NewRoom, Notification, Protection, SendUpdate, Stream,
+    MEDIA_BYTES_MAX, NewRoom, Notification, Protection, SecretStorage, SendUpdate, Stream,
 };
 pub use room::{PAGE_EVENTS_MAX, Page, Room, Timeline};
 pub use send_queue::{QUEUE_ITEMS_MAX, SendFailure, SendOptions, Sending, Target};

@@ -1,5 +1,5 @@
 //! Stories with servers and clients that no one here wrote. `cargo xtask test` installs them.
 
-mod nio_and_sdk;
+mod others_and_sdk;
 mod peers_among_themselves;
 mod synapse_and_passeur;

@@ -11,7 +11,7 @@
 
 pub mod alert_bot;
 pub mod ca;
-pub mod nio;
+pub mod foreign;
 pub mod sdk;
 pub mod server;
 pub mod synapse;

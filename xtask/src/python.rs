@@ -1,4 +1,4 @@
-//! The Python peers (Synapse and matrix-nio) in a virtual environment under `target/peers/venv`.
+//! The Python peers (Synapse, matrix-nio and mautrix) in a virtual environment under `target/peers/venv`.
 //!
 //! `tests/peers/requirements.txt` pins every package; a copy of it inside the environment says what is installed there.
 

@@ -209,9 +209,14 @@ async fn connect(config: &Config, clock: Arc<dyn Clock>) -> Result<Client, RunEr
 
 async fn log_in(client: &Client, config: &Config) -> Result<(), RunError> {
     let password = read_secret(&config.homeserver.password_file)?;
-    Ok(client
+    client
         .login_password(&config.homeserver.user, &password)
-        .await?)
+        .await?;
+    // Clients hide what comes from a device that its owner has not signed, or give it no keys.
+    if let Err(error) = client.bootstrap_cross_signing(&password).await {
+        tracing::warn!(%error, "this device is not signed by the account's identity: some clients will not trust it");
+    }
+    Ok(())
 }
 
 /// Syncs and obeys commands until told to stop; logs in again where a token has run out.

@@ -272,6 +272,7 @@ fn from_device(trust: Trust) -> Protection {
         relation,
         expiry: None,
         seen_before: false,
+        missing_before: 0,
     })
 }
 

@@ -201,6 +201,7 @@ impl ClientBuilder {
                 clock: self.clock,
                 rng: self.rng,
                 session: Default::default(),
+                backing_up: Default::default(),
                 renewal: Default::default(),
                 machine: Default::default(),
                 outgoing: Default::default(),

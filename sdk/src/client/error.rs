@@ -3,7 +3,7 @@
 //! Invariant: no variant's text names a user, a room or a device, or shows what anybody wrote.
 
 use crate::{
-    crypto::{AttachmentError, CryptoError},
+    crypto::{AttachmentError, CryptoError, KeyExportError, SecretStorageError},
     http::{HttpError, HttpSetupError},
     store::StoreError,
 };
@@ -20,6 +20,18 @@ pub enum ClientError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no secret storage.
+    #[error("there is no secret storage")]
+    NoSecretStorage,
+    /// The secret storage cannot be opened, or was tampered with.
+    #[error(transparent)]
+    SecretStorage(#[from] SecretStorageError),
+    /// A file of keys cannot be read.
+    #[error(transparent)]
+    KeyExport(#[from] KeyExportError),
+    /// A message did not reach the server in time.
+    #[error("the message did not reach the server")]
+    NotSent,
     /// The crypto machine failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),

@@ -44,6 +44,8 @@ pub struct Encrypted {
     pub expiry: Option<MessageExpiry>,
     /// Whether this very event was decrypted before. Show it as often as it comes, but act on it once only.
     pub seen_before: bool,
+    /// So many messages that its sender's device encrypted directly before it have not been seen here: a server may withhold them.
+    pub missing_before: u32,
 }
 
 /// A room event.
@@ -106,6 +108,11 @@ impl EventContent {
         T::deserialize(&Value::Object(self.0.clone())).ok()
     }
 
+    /// All of it.
+    pub(crate) const fn object(&self) -> &JsonObject {
+        &self.0
+    }
+
     /// Whether there is nothing in it, as in a redacted event.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -142,7 +149,7 @@ impl Event {
     #[must_use]
     pub const fn is_authentic(&self) -> bool {
         match &self.protection {
-            Protection::Encrypted(encrypted) => !encrypted.trust.should_hide(),
+            Protection::Encrypted(encrypted) => encrypted.trust.proves_sender(),
             Protection::Clear(_) | Protection::Undecryptable(_) | Protection::Gone => false,
         }
     }
@@ -242,6 +249,7 @@ impl Envelope {
                 relation: decrypted.relation,
                 expiry: decrypted.expiry,
                 seen_before: decrypted.seen_before,
+                missing_before: decrypted.missing_before,
             }),
             transaction_id: self.unsigned.transaction_id,
             content: EventContent::new(decrypted.content),

@@ -169,6 +169,7 @@ impl Client {
     /// Sends one request and gives the machine its answer.
     pub(crate) async fn exchange(&self, request: OutgoingRequest) -> Result<(), ClientError> {
         let id = request.id;
+        let asks_for_devices = matches!(request.body, OutgoingBody::KeysQuery(_));
         let answer = match self.send_body(request.body).await {
             Ok(answer) => answer,
             Err(error) if is_judgement(&error) => {
@@ -187,6 +188,9 @@ impl Client {
             .staged(|machine, now_ms| machine.mark_request_as_sent(&id, answer, now_ms))
             .await??;
         self.tell_notices(notices);
+        if asks_for_devices {
+            self.notify(Notification::Devices);
+        }
         Ok(())
     }
 

@@ -29,6 +29,8 @@ pub enum Notification {
     /// The wall clock has jumped ahead by more than ten minutes. What has expired by it is hidden, but no key is destroyed until a
     /// server's timestamps agree with it, or a day has passed. Somebody should look at the clock.
     ClockJumped,
+    /// The devices and identities of some users have been fetched anew.
+    Devices,
     /// The session is over.
     SessionEnded(Ended),
     /// A sync was completed: the program is as up to date as its server.

@@ -217,6 +217,11 @@ impl OlmMachine {
     }
 }
 
+/// A field's text, if it is one.
+pub(super) fn text<'a>(object: &'a JsonObject, name: &str) -> Option<&'a str> {
+    object.get(name).and_then(serde_json::Value::as_str)
+}
+
 /// A `json!` object as an object.
 pub(super) fn object(value: serde_json::Value) -> Result<JsonObject, CryptoError> {
     match value {

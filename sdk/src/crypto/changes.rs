@@ -38,6 +38,14 @@ pub enum Table {
     Outgoing,
     /// Our own private cross-signing keys.
     CrossSigning,
+    /// Signatures that the server does not have yet.
+    Signatures,
+    /// The key backup in use.
+    Backup,
+    /// Secrets that we asked our other devices for.
+    SecretRequests,
+    /// Room keys that we asked our other devices for, by session id.
+    KeyRequests,
     /// Why a session's key was not given to us.
     Withheld,
     /// Counters of the machine itself.
@@ -48,7 +56,7 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Account,
         Self::User,
         Self::OlmSessions,
@@ -60,6 +68,10 @@ impl Table {
         Self::Room,
         Self::Outgoing,
         Self::CrossSigning,
+        Self::Signatures,
+        Self::Backup,
+        Self::SecretRequests,
+        Self::KeyRequests,
         Self::Withheld,
         Self::Meta,
         Self::Deadline,
@@ -79,6 +91,10 @@ impl Table {
             Self::Room => "room",
             Self::Outgoing => "outgoing",
             Self::CrossSigning => "cross_signing",
+            Self::Signatures => "signatures",
+            Self::Backup => "backup",
+            Self::SecretRequests => "secret_requests",
+            Self::KeyRequests => "key_requests",
             Self::Withheld => "withheld",
             Self::Meta => "meta",
             Self::Deadline => "deadline",

@@ -4,7 +4,7 @@
 //! the inner and the outer lifetime counts. Spec: <https://spec.matrix.org/v1.19/client-server-api/#mmegolmv1aes-sha2>
 
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId,
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
     events::AnySyncTimelineEvent,
     serde::{JsonObject, Raw},
 };
@@ -18,7 +18,7 @@ use super::{
     error::Undecryptable,
     inbound::{Floor, InboundKey, InboundRecord, Seen, SessionExpiry},
     machine::OlmMachine,
-    outcome::{DecryptedEvent, Relation},
+    outcome::{DecryptedEvent, Relation, Trust},
 };
 use crate::expiry::{ExpiryStamp, MessageExpiry};
 
@@ -81,7 +81,7 @@ impl OlmMachine {
         };
         let message =
             MegolmMessage::from_base64(ciphertext).map_err(|_| Undecryptable::Malformed)?;
-        let key = InboundKey::new(&outer.sender, session_id);
+        let key = self.session_for(&outer.sender, session_id)?;
         let plaintext = self.decrypt_megolm(&key, room_id, &message)?;
         let inner: MegolmPlaintext =
             serde_json::from_slice(&plaintext).map_err(|_| Undecryptable::BadPlaintext)?;
@@ -102,6 +102,28 @@ impl OlmMachine {
         let mut decrypted = self.describe(&key, index, outer, inner, expiry);
         decrypted.seen_before = seen_before;
         Ok(self.stage(decrypted))
+    }
+
+    /// The session of an event: its sender's own, or else a copy that somebody gave us, unless that is known to be another's.
+    fn session_for(&self, sender: &UserId, session_id: &str) -> Result<InboundKey, Undecryptable> {
+        let own = InboundKey::new(sender, session_id);
+        let copy = InboundKey::imported(session_id);
+        let Some(record) = self
+            .inbound
+            .get(&copy)
+            .filter(|_| !self.inbound.contains_key(&own))
+        else {
+            return Ok(own);
+        };
+        let is_anothers = self.users.iter().any(|(user_id, user)| {
+            let devices = user.devices.values().chain(user.vanished.values());
+            let mut keys = devices.map(|device| &device.curve25519);
+            *user_id != *sender && keys.any(|key| *key == record.sender_curve25519)
+        });
+        if is_anothers {
+            return Err(Undecryptable::SenderMismatch);
+        }
+        Ok(copy)
     }
 
     fn decrypt_megolm(
@@ -210,14 +232,15 @@ impl OlmMachine {
         mut inner: MegolmPlaintext,
         expiry: Option<MessageExpiry>,
     ) -> DecryptedEvent {
-        let device = self
-            .inbound
-            .get(key)
-            .map(|record| (&record.sender_curve25519, &record.sender_ed25519));
-        let (sender_device, trust) = device.map_or(
-            (None, super::outcome::Trust::UnknownDevice),
-            |(curve25519, ed25519)| self.trust_of(&outer.sender, curve25519, ed25519),
-        );
+        let (sender_device, trust) = match self.inbound.get(key) {
+            Some(record) if record.imported => (None, Trust::Imported),
+            Some(record) => self.trust_of(
+                &outer.sender,
+                &record.sender_curve25519,
+                &record.sender_ed25519,
+            ),
+            None => (None, Trust::UnknownDevice),
+        };
         let relation = match (inner.content.get(RELATES_TO), outer.content.get(RELATES_TO)) {
             (None, None) => Relation::None,
             (Some(inside), Some(outside)) if inside != outside => Relation::Tampered,
@@ -240,7 +263,22 @@ impl OlmMachine {
             session_id: key.session_id.clone(),
             message_index: index,
             seen_before: false,
+            missing_before: self.missing_before(key, index),
         }
+    }
+
+    /// The number of messages before this one that have not been decrypted here, down to the next that has, or to the first that can be.
+    fn missing_before(&self, key: &InboundKey, index: u32) -> u32 {
+        let first_index = self
+            .inbound
+            .get(key)
+            .map_or(index, |record| record.session.first_known_index());
+        let first_index = first_index.min(index);
+        let seen = self
+            .replay
+            .range((key.clone(), first_index)..(key.clone(), index));
+        let after = seen.map(|((_, seen), _)| seen + 1).next_back();
+        index - after.unwrap_or(first_index)
     }
 }
 

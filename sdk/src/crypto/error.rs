@@ -43,6 +43,21 @@ pub enum CryptoError {
     /// The device's id is also the id of a cross-signing key: a server may have made it up to mislead a verification.
     #[error("the device's id is that of a cross-signing key")]
     DeviceIdIsKey,
+    /// The user has a cross-signing identity already, whose private keys are not here.
+    #[error("there is an identity already, whose keys this device does not hold")]
+    IdentityExists,
+    /// Somebody's identity has changed, and nobody has accepted that: there is nothing firm to be verified.
+    #[error("the identity has changed and nobody has accepted that")]
+    IdentityUnsettled,
+    /// There is no verification of that name, or not one for which this can be done now.
+    #[error("there is no such verification")]
+    UnknownVerification,
+    /// A secret is not the private half of the key that is known.
+    #[error("the secret does not fit the public key")]
+    SecretMismatch,
+    /// There is no backup, or its private key is not here.
+    #[error("there is no backup here that could be read")]
+    NoBackup,
     /// There are no private cross-signing keys here.
     #[error("this device does not hold the cross-signing keys")]
     NoCrossSigningKeys,
@@ -202,4 +217,43 @@ pub enum Undecryptable {
     /// The machine itself failed.
     #[error("the crypto machine failed")]
     Machine,
+}
+
+impl Undecryptable {
+    /// What can be done about it, in words for people.
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::MissingRoomKey {
+                withheld: Some(code),
+                ..
+            } => match code.as_str() {
+                "m.unverified" => {
+                    "The sender gives keys to verified devices only: verify this one."
+                }
+                "m.blacklisted" => "The sender has barred this device.",
+                "m.unauthorised" => "The sender does not give this key to this device.",
+                "m.unavailable" => "The device that was asked does not have the key.",
+                "m.no_olm" => "The sender could not reach this device; newer messages should work.",
+                _ => "The sender does not give the key.",
+            },
+            Self::MissingRoomKey { .. } => {
+                "The key may still come. Another device of yours or your key backup may have it."
+            }
+            Self::IndexTooOld { .. } => {
+                "Written before this device was let in. Another device of yours or your key backup may have the key."
+            }
+            Self::Expired => "Nothing: its time is over, for everybody.",
+            Self::UnknownAlgorithm => "A newer version of this program may be able to read it.",
+            Self::Replay
+            | Self::SenderMismatch
+            | Self::RoomMismatch
+            | Self::BadCiphertext
+            | Self::BadPlaintext
+            | Self::ForbiddenType
+            | Self::Malformed => {
+                "Do not trust it. The server, or another member, has tampered with it."
+            }
+            Self::Machine => "Start the program again.",
+        }
+    }
 }

@@ -19,6 +19,7 @@ use super::{
     machine::OlmMachine,
     outcome::Notice,
     requests::{IncomingResponse, OutgoingBody, OutgoingRequest},
+    signatures::SignaturesDue,
 };
 
 /// So many users are asked about in one query.
@@ -49,7 +50,7 @@ pub(super) enum InFlight {
     KeysClaim(Vec<(OwnedUserId, OwnedDeviceId)>),
     /// The record's key.
     ToDevice(String),
-    SignatureUpload,
+    SignatureUpload(SignaturesDue),
 }
 
 impl OlmMachine {
@@ -75,6 +76,7 @@ impl OlmMachine {
             .cloned();
         let wedged = wedged.collect();
         requests.extend(self.claim(wedged));
+        requests.extend(self.next_signatures()?);
         requests.extend(self.due_to_device());
         Ok(requests)
     }
@@ -228,7 +230,9 @@ impl OlmMachine {
                 self.outgoing.remove(&key);
                 self.pending.delete(Table::Outgoing, &key);
             }
-            (InFlight::SignatureUpload, IncomingResponse::SignatureUpload(_)) => {}
+            (InFlight::SignatureUpload(taken), IncomingResponse::SignatureUpload(_)) => {
+                self.signatures_taken(&taken)?;
+            }
             _ => return Err(CryptoError::WrongResponse),
         }
         Ok(self.stage(notices))
@@ -268,13 +272,13 @@ impl OlmMachine {
                     self.claims_failed.insert(name, now_ms);
                 }
             }
-            Some(InFlight::KeysUpload | InFlight::SignatureUpload) | None => {}
+            Some(InFlight::KeysUpload | InFlight::SignatureUpload(_)) | None => {}
         }
         Ok(self.stage(notices))
     }
 
-    /// Says that a request failed: it will be among the [`outgoing_requests`](Self::outgoing_requests) again. A claim or a signature is not, since whoever
-    /// needs it asks again.
+    /// Says that a request failed: it will be among the [`outgoing_requests`](Self::outgoing_requests) again. A claim is not, since
+    /// whoever needs it asks again.
     pub fn request_failed(&mut self, id: &TransactionId) {
         self.in_flight.remove(id);
     }

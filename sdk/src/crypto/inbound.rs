@@ -29,6 +29,14 @@ impl InboundKey {
         }
     }
 
+    /// For a copy of a key, whose owner is not known.
+    pub(super) fn imported(session_id: &str) -> Self {
+        Self {
+            sender: ruma::owned_user_id!("@copy:imported.invalid"),
+            session_id: session_id.to_owned(),
+        }
+    }
+
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (session_id, sender) = text.split_once(' ')?;
         Some(Self {
@@ -64,6 +72,12 @@ pub(super) struct InboundRecord {
     pub(super) sender_curve25519: String,
     pub(super) sender_ed25519: String,
     pub(super) expiry: Option<SessionExpiry>,
+    /// Whether the key is a copy that somebody else than its owner gave us.
+    #[serde(default)]
+    pub(super) imported: bool,
+    /// The version of the backup that has it.
+    #[serde(default)]
+    pub(super) backed_up_in: Option<String>,
 }
 
 /// The lifetime of an expiring session.
@@ -137,6 +151,7 @@ impl OlmMachine {
         if floor.dead || new.expiry.is_some_and(|expiry| expiry.dead_at_ms <= now_ms) {
             return Ok(Err(RoomKeyRefusal::Dead));
         }
+        self.replace_imported(key, &mut new)?;
         new.session.advance_to(floor.index_min);
         if let Some(known) = self.inbound.get_mut(key) {
             let same_source = known.room_id == new.room_id

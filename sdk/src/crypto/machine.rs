@@ -15,18 +15,23 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     account::AccountState,
+    backup::BackupRecord,
     changes::{Changes, Record, Staged, Table},
     cross_signing::PrivateKeys,
     deadlines::Deadline,
     error::CryptoError,
     in_flight::{Apart, InFlight},
     inbound::{Floor, InboundKey, InboundRecord, Seen},
+    key_requests::KeyRequestRecord,
     olm::PeerSessions,
     outbound::{OutboundRecord, Shares},
     outcome::PlaintextVerdict,
     outgoing::OutgoingRecord,
+    secrets::{SecretRequest, Unanswered},
+    signatures::SignaturesDue,
     signing::grouped,
     users::UserRecord,
+    verification::{Flow, RoomMessage},
 };
 
 /// Counters of the machine.
@@ -72,6 +77,12 @@ pub struct OlmMachine {
     /// By the record's key, which counts up.
     pub(super) outgoing: BTreeMap<String, OutgoingRecord>,
     pub(super) cross_signing: Option<PrivateKeys>,
+    pub(super) signatures_due: SignaturesDue,
+    pub(super) backup: Option<BackupRecord>,
+    /// By the request's id.
+    pub(super) secret_requests: BTreeMap<String, SecretRequest>,
+    /// By the session's id.
+    pub(super) key_requests: BTreeMap<String, KeyRequestRecord>,
     /// By session id: the code.
     pub(super) withheld: BTreeMap<String, String>,
     /// Of messages that expire, received or sent.
@@ -88,6 +99,12 @@ pub struct OlmMachine {
     pub(super) claims_failed: BTreeMap<(OwnedUserId, OwnedDeviceId), u64>,
     /// Devices whose Olm sessions seem broken: a new one is to be made.
     pub(super) wedged: BTreeSet<(OwnedUserId, OwnedDeviceId)>,
+    /// Requests of our own devices that wait for an Olm session with them.
+    pub(super) unanswered: Vec<Unanswered>,
+    /// By the verification's name.
+    pub(super) verifications: BTreeMap<String, Flow>,
+    /// Messages of verifications that the program has not fetched yet.
+    pub(super) room_messages: Vec<RoomMessage>,
 }
 
 impl fmt::Debug for OlmMachine {
@@ -168,6 +185,10 @@ impl OlmMachine {
             rooms: BTreeMap::new(),
             outgoing: BTreeMap::new(),
             cross_signing: None,
+            signatures_due: SignaturesDue::default(),
+            backup: None,
+            secret_requests: BTreeMap::new(),
+            key_requests: BTreeMap::new(),
             withheld: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             meta: Meta::default(),
@@ -177,6 +198,9 @@ impl OlmMachine {
             next_request: 0,
             claims_failed: BTreeMap::new(),
             wedged: BTreeSet::new(),
+            unanswered: Vec::new(),
+            verifications: BTreeMap::new(),
+            room_messages: Vec::new(),
         }
     }
 
@@ -212,6 +236,10 @@ impl OlmMachine {
             }
             Table::Outgoing => drop(self.outgoing.insert(key, decode(record)?)),
             Table::CrossSigning => self.cross_signing = Some(decode(record)?),
+            Table::Signatures => self.signatures_due = decode(record)?,
+            Table::Backup => self.backup = Some(decode(record)?),
+            Table::SecretRequests => drop(self.secret_requests.insert(key, decode(record)?)),
+            Table::KeyRequests => drop(self.key_requests.insert(key, decode(record)?)),
             Table::Withheld => drop(self.withheld.insert(key, decode(record)?)),
             Table::Meta => self.meta = decode(record)?,
             Table::Deadline => {

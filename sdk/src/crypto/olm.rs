@@ -178,6 +178,9 @@ impl OlmMachine {
             self.wedged.remove(&name);
             if made {
                 self.claims_failed.remove(&name);
+                if *user_id == self.user_id {
+                    self.answer_waiting(device_id)?;
+                }
             } else {
                 self.claims_failed.insert(name, now_ms);
             }

@@ -149,6 +149,8 @@ impl OlmMachine {
             sender_curve25519: self.account.curve25519(),
             sender_ed25519: self.account.ed25519(),
             expiry: record.expiry,
+            imported: false,
+            backed_up_in: None,
         };
         let inbound_key = InboundKey::new(&self.user_id.clone(), &record.session.session_id());
         self.inbound.insert(inbound_key.clone(), inbound);

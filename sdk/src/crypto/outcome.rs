@@ -7,7 +7,7 @@ use std::fmt;
 
 use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, serde::JsonObject};
 
-use super::{error::IdentityChange, secret::wipe};
+use super::{error::IdentityChange, secret::wipe, secrets::SecretName, verification::Verification};
 use crate::expiry::MessageExpiry;
 
 /// How well it is known which device sent something.
@@ -17,6 +17,9 @@ pub enum Trust {
     Verified,
     /// The device is signed by its owner, whose identity has not changed since it was first seen.
     CrossSigned,
+    /// The key came by way of a backup, a file or another device of ours: who made it is what that copy says. Fit to be read, not to be
+    /// acted upon.
+    Imported,
     /// Its owner does not use cross-signing; the device was there when the owner was first seen, and has had the same keys since.
     FirstUse,
     /// Its owner does not use cross-signing, and the device turned up after the owner was first seen: it may be the server's.
@@ -36,6 +39,25 @@ impl Trust {
             self,
             Self::Unsigned | Self::NewDevice | Self::UnknownDevice | Self::IdentityChanged
         )
+    }
+
+    /// Whether it is proved, as far as keys can, that the sender sent it.
+    pub const fn proves_sender(self) -> bool {
+        matches!(self, Self::Verified | Self::CrossSigned | Self::FirstUse)
+    }
+
+    /// The same in words for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Verified => "from a device that you have verified",
+            Self::CrossSigned => "from a device that its owner has signed",
+            Self::Imported => "from a copy of the key: who sent it is not proved",
+            Self::FirstUse => "from a device that has not changed since you first saw it",
+            Self::NewDevice => "from a device that turned up later: it may be the server's",
+            Self::Unsigned => "from a device that its owner has not signed: it may be the server's",
+            Self::UnknownDevice => "from a device that nobody knows",
+            Self::IdentityChanged => "from somebody whose identity has changed",
+        }
     }
 }
 
@@ -75,10 +97,12 @@ pub struct DecryptedEvent {
     pub expiry: Option<MessageExpiry>,
     /// The Megolm session, as it stands in the event.
     pub session_id: String,
-    /// The message's index in the session: gaps tell that messages are missing.
+    /// The message's index in the session.
     pub message_index: u32,
     /// Whether this event was decrypted before: a server that sends a command again does not make its sender say it twice.
     pub seen_before: bool,
+    /// So many messages directly before this one in the session have not been seen here: they are under way, or somebody withholds them.
+    pub missing_before: u32,
 }
 
 /// A to-device event, decrypted where it was encrypted. Events that only concern the machine are not handed out. Its `Debug` shows no
@@ -174,6 +198,12 @@ pub enum Notice {
     },
     /// The server holds other keys for this device than ours.
     OwnDeviceKeysReplaced,
+    /// A verification was asked for, went on or ended.
+    Verification(Verification),
+    /// Another device of ours has given us a secret that we had asked for.
+    SecretReceived(SecretName),
+    /// A device sent a secret that we had not asked it for, or that is not the right one.
+    SecretRefused,
     /// An encrypted to-device event could not be decrypted or failed a check, and was discarded.
     ToDeviceDiscarded {
         /// Who the server says sent it.
@@ -220,7 +250,7 @@ pub enum RoomKeyRefusal {
     Dead,
     /// A session of that id is held from another sender or for another room, or the key does not connect with it.
     Conflict,
-    /// It was forwarded by another device than the session's own; we ask for no forwarded keys.
+    /// It was forwarded, and not by a verified device of ours that we had asked for it.
     Forwarded,
     /// It came in the clear.
     NotEncrypted,

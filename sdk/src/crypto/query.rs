@@ -31,7 +31,13 @@ impl OlmMachine {
         now_ms: u64,
     ) -> Result<Vec<Notice>, CryptoError> {
         let mut notices = Vec::new();
-        for (user_id, generation) in asked {
+        // Our own identity first: by it others' are judged.
+        let own_first = asked.get_key_value(&self.user_id);
+        let others = asked
+            .iter()
+            .filter(|(user_id, _)| **user_id != self.user_id);
+        let order: Vec<_> = own_first.into_iter().chain(others).collect();
+        for (user_id, generation) in order {
             let failed = response
                 .failures
                 .contains_key(user_id.server_name().as_str());
@@ -62,7 +68,12 @@ impl OlmMachine {
     ) {
         let new = response.master_keys.get(user_id).and_then(|master| {
             let self_signing = response.self_signing_keys.get(user_id);
-            parse_identity(user_id, master, self_signing)
+            let user_signing = response.user_signing_keys.get(user_id);
+            let user_signing = user_signing.filter(|_| *user_id == self.user_id);
+            let signed = (self_signing, user_signing);
+            let (mut identity, object) = parse_identity(user_id, master, signed)?;
+            identity.verified = self.is_signed_by_us(user_id, &identity.master, master);
+            Some((identity, object))
         });
         // Who is known by devices gets an identity from one of them, not from the server.
         let vouched = !self.is_late(user, user_id)
@@ -79,6 +90,8 @@ impl OlmMachine {
         match (&mut user.identity, new) {
             (Some(known), Some(new)) if known.master == new.master => {
                 known.self_signing = new.self_signing;
+                known.user_signing = new.user_signing;
+                known.verified |= new.verified;
                 user.changed_identity = None;
             }
             // Keys that we made and have not uploaded yet cannot be in the answer.
@@ -94,6 +107,30 @@ impl OlmMachine {
             let change = user.changes(user_id).into_iter().next();
             notices.extend(change.map(Notice::IdentityChanged));
         }
+    }
+
+    /// Whether another device of ours has verified this user: our user-signing key, which our own verified identity has signed, has
+    /// signed their master key.
+    fn is_signed_by_us(&self, user_id: &UserId, name: &str, raw: &Raw<CrossSigningKey>) -> bool {
+        let own = self
+            .users
+            .get(&self.user_id)
+            .filter(|own| !own.has_changes());
+        let identity = own
+            .and_then(|own| own.identity.as_ref())
+            .filter(|identity| identity.verified);
+        let Some(signer) = identity.and_then(|identity| identity.user_signing.as_deref()) else {
+            return false;
+        };
+        let Ok(key) = Ed25519PublicKey::from_base64(signer) else {
+            return false;
+        };
+        let object = parse_cross_signing_key(user_id, raw, "master").map(|(_, object)| object);
+        object.is_some_and(|object| {
+            *user_id != self.user_id
+                && name != signer
+                && is_signed_by(&object, &self.user_id, signer, &key)
+        })
     }
 
     fn update_devices(
@@ -123,6 +160,9 @@ impl OlmMachine {
                 });
                 continue;
             };
+            if *user_id == self.user_id {
+                new.listed = listed_keys(keys);
+            }
             match user.pinned(device_id).cloned() {
                 Some(pin) if pin.same_keys(&new) => {
                     new.verified = pin.verified;
@@ -245,27 +285,40 @@ pub(super) fn parse_device_object(
         cross_signed,
         verified: false,
         late: false,
+        listed: None,
     })
 }
 
-/// A user's master key, and their self-signing key if the master key has signed it; and the master key as it was signed.
+/// What is signed of a device's keys.
+fn listed_keys(keys: &Raw<DeviceKeys>) -> Option<JsonObject> {
+    let mut object: JsonObject = serde_json::from_str(keys.json().get()).ok()?;
+    object.remove("signatures");
+    object.remove("unsigned");
+    Some(object)
+}
+
+/// A user's master key, and their self-signing and user-signing keys if the master key has signed them; and the master key as it was
+/// signed.
 fn parse_identity(
     user_id: &UserId,
     master: &Raw<CrossSigningKey>,
-    self_signing: Option<&Raw<CrossSigningKey>>,
+    (self_signing, user_signing): (Option<&Raw<CrossSigningKey>>, Option<&Raw<CrossSigningKey>>),
 ) -> Option<(Identity, JsonObject)> {
-    let (master_key, signed) = parse_cross_signing_key(user_id, master, "master")?;
+    let (master_key, object) = parse_cross_signing_key(user_id, master, "master")?;
     let master = master_key.to_base64();
-    let self_signing = self_signing.and_then(|raw| {
-        let (key, object) = parse_cross_signing_key(user_id, raw, "self_signing")?;
+    let signed = |raw: &Raw<CrossSigningKey>, usage: &str| {
+        let (key, object) = parse_cross_signing_key(user_id, raw, usage)?;
         is_signed_by(&object, user_id, &master, &master_key).then(|| key.to_base64())
-    });
+    };
+    let self_signing = self_signing.and_then(|raw| signed(raw, "self_signing"));
+    let user_signing = user_signing.and_then(|raw| signed(raw, "user_signing"));
     let identity = Identity {
         master,
         self_signing,
+        user_signing,
         verified: false,
     };
-    Some((identity, signed))
+    Some((identity, object))
 }
 
 fn parse_cross_signing_key(

@@ -36,6 +36,8 @@ impl OlmMachine {
                     sender_curve25519: event.sender_key.clone(),
                     sender_ed25519: event.sender_ed25519.clone(),
                     expiry: parse_expiry(&event.content, now_ms),
+                    imported: false,
+                    backed_up_in: None,
                 };
                 self.import_session(&key, record, now_ms)?
                     .map(|better| (better, room_id, key.session_id))
@@ -43,7 +45,10 @@ impl OlmMachine {
             None => Err(RoomKeyRefusal::Malformed),
         };
         match taken {
-            Ok((true, room_id, session_id)) => outcome.new_room_keys.push((room_id, session_id)),
+            Ok((true, room_id, session_id)) => {
+                self.key_arrived(&session_id)?;
+                outcome.new_room_keys.push((room_id, session_id));
+            }
             Ok((false, ..)) => {}
             Err(reason) => outcome.notices.push(Notice::RoomKeyRefused {
                 sender: event.sender.clone(),

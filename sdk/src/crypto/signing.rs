@@ -14,14 +14,22 @@ use super::error::CryptoError;
 
 /// The bytes that are signed: canonical JSON without `signatures` and `unsigned`. `None` if the object has no canonical form.
 pub(super) fn signed_bytes(object: &JsonObject) -> Option<Vec<u8>> {
+    let signed = |name: &str| name != "signatures" && name != "unsigned";
+    canonical(object.iter().filter(|(name, _)| signed(name)))
+}
+
+/// The whole object as canonical JSON. `None` if it has no canonical form.
+pub(super) fn canonical_bytes(object: &JsonObject) -> Option<Vec<u8>> {
+    canonical(object.iter())
+}
+
+fn canonical<'a>(fields: impl Iterator<Item = (&'a String, &'a Value)>) -> Option<Vec<u8>> {
     let mut canonical = CanonicalJsonObject::new();
-    for (name, value) in object {
-        if name != "signatures" && name != "unsigned" {
-            canonical.insert(
-                name.clone(),
-                CanonicalJsonValue::try_from(value.clone()).ok()?,
-            );
-        }
+    for (name, value) in fields {
+        canonical.insert(
+            name.clone(),
+            CanonicalJsonValue::try_from(value.clone()).ok()?,
+        );
     }
     serde_json::to_vec(&canonical).ok()
 }

@@ -5,9 +5,15 @@
 
 mod attacks;
 mod attacks_olm;
+mod backup;
 mod expiry;
+mod fallback;
 mod garbage;
+mod garbage_sharing;
+mod identities;
+mod sharing;
 mod stories;
 mod strangers;
 mod trust;
+mod verification;
 mod world;

@@ -4,16 +4,15 @@
 //! anything else. Spec: <https://spec.matrix.org/v1.19/client-server-api/#validation-of-incoming-decrypted-events>
 
 use ruma::{
-    DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId,
+    DeviceId, OwnedUserId, UserId,
     events::AnyToDeviceEvent,
     serde::{JsonObject, Raw},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use vodozemac::olm::OlmMessage;
 
 use super::{
-    account::object,
     changes::Staged,
     error::CryptoError,
     machine::OlmMachine,
@@ -23,7 +22,6 @@ use super::{
     query::parse_device_object,
     requests::SyncChanges,
     secret::wipe,
-    signing::into_raw,
 };
 
 /// So many reasons for withheld keys are kept; the server can send as many as it likes.
@@ -55,20 +53,6 @@ struct SigningKey {
     ed25519: String,
 }
 
-/// The content of an `m.room_key_request`.
-#[derive(Deserialize)]
-struct KeyRequest {
-    action: String,
-    requesting_device_id: OwnedDeviceId,
-    body: RequestedKey,
-}
-
-#[derive(Deserialize)]
-struct RequestedKey {
-    room_id: OwnedRoomId,
-    session_id: String,
-}
-
 /// A checked Olm message.
 pub(super) struct OlmEvent {
     pub(super) sender: OwnedUserId,
@@ -92,6 +76,7 @@ impl OlmMachine {
         let mut outcome = SyncOutcome::default();
         self.expiry_now(now_ms);
         self.update_device_lists(&sync.device_lists)?;
+        self.expire_verifications(now_ms, &mut outcome.notices)?;
         for event in &sync.to_device {
             self.receive_to_device(event, now_ms, &mut outcome)?;
         }
@@ -124,14 +109,21 @@ impl OlmMachine {
             }),
             "m.room_key.withheld" => self.receive_withheld(&event.content)?,
             "m.room_key_request" => self.answer_key_request(&event.sender, &event.content)?,
+            "m.secret.request" => self.answer_secret_request(&event.sender, &event.content)?,
             // Secrets are taken over Olm only, and a dummy says nothing.
             "m.secret.send" | "m.dummy" => {}
-            _ => outcome.to_device.push(ToDeviceEvent {
-                sender: event.sender,
-                event_type: event.event_type,
-                content: event.content,
-                encryption: None,
-            }),
+            kind => {
+                let said = (kind, &event.content);
+                let notices = &mut outcome.notices;
+                if !self.receive_verification(&event.sender, said, now_ms, notices)? {
+                    outcome.to_device.push(ToDeviceEvent {
+                        sender: event.sender,
+                        event_type: event.event_type,
+                        content: event.content,
+                        encryption: None,
+                    });
+                }
+            }
         }
         Ok(())
     }
@@ -157,14 +149,23 @@ impl OlmMachine {
                 self.receive_room_key(&decrypted, now_ms, outcome)?;
                 decrypted.content.values_mut().for_each(wipe);
             }
-            "m.forwarded_room_key" => outcome.notices.push(Notice::RoomKeyRefused {
-                sender: decrypted.sender,
-                reason: RoomKeyRefusal::Forwarded,
-            }),
+            "m.forwarded_room_key" => {
+                self.receive_forwarded_key(&decrypted, outcome)?;
+                decrypted.content.values_mut().for_each(wipe);
+            }
+            "m.secret.send" => {
+                self.receive_secret(&decrypted, &mut outcome.notices)?;
+                decrypted.content.values_mut().for_each(wipe);
+            }
             "m.room_key.withheld" => self.receive_withheld(&decrypted.content)?,
-            // No secret is ever asked for, so none is taken; an encrypted event inside another is nobody's honest message.
-            "m.secret.send" | "m.room_key_request" | "m.dummy" | "m.room.encrypted" => {}
-            _ => {
+            // Requests come in the clear; an encrypted event inside another is nobody's honest message.
+            "m.room_key_request" | "m.secret.request" | "m.dummy" | "m.room.encrypted" => {}
+            kind => {
+                let said = (kind, &decrypted.content);
+                let notices = &mut outcome.notices;
+                if self.receive_verification(&decrypted.sender, said, now_ms, notices)? {
+                    return Ok(());
+                }
                 let (sender_device, trust) = self.trust_of(
                     &decrypted.sender,
                     &decrypted.sender_key,
@@ -258,41 +259,6 @@ impl OlmMachine {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Keys are forwarded to nobody. Who asks for that of an expiring session is told so, since no other device of ours will do better;
-    /// other requests are left to devices that may answer.
-    fn answer_key_request(
-        &mut self,
-        sender: &UserId,
-        content: &JsonObject,
-    ) -> Result<(), CryptoError> {
-        let Ok(request) = serde_json::from_value::<KeyRequest>(Value::Object(content.clone()))
-        else {
-            return Ok(());
-        };
-        let device_id = request.requesting_device_id;
-        let asked_by_known = self
-            .users
-            .get(sender)
-            .is_some_and(|user| user.devices.contains_key(&device_id));
-        let session_id = &request.body.session_id;
-        let expiring = self
-            .inbound
-            .iter()
-            .any(|(key, record)| key.session_id == *session_id && record.expiry.is_some());
-        if request.action != "request" || !asked_by_known || !expiring {
-            return Ok(());
-        }
-        let answer = object(json!({
-            "algorithm": "m.megolm.v1.aes-sha2",
-            "code": "m.unauthorised",
-            "room_id": request.body.room_id,
-            "session_id": session_id,
-            "sender_key": self.account.curve25519(),
-        }))?;
-        let message = (sender.to_owned(), device_id, into_raw(answer)?);
-        self.queue_to_device("m.room_key.withheld", vec![message], None)
     }
 
     /// Remembers why a key does not come. Anyone can write such a notice: it explains, and proves nothing.

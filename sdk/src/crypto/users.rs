@@ -64,6 +64,9 @@ pub(super) struct DeviceRecord {
     /// Whether it turned up after other devices of its owner were known.
     #[serde(default)]
     pub(super) late: bool,
+    /// For devices of our own user: the keys as the server lists them, to be signed.
+    #[serde(default)]
+    pub(super) listed: Option<JsonObject>,
 }
 
 impl DeviceRecord {
@@ -84,6 +87,9 @@ pub(super) struct Identity {
     pub(super) master: String,
     /// Signed by the master key.
     pub(super) self_signing: Option<String>,
+    /// Signed by the master key; known of our own user only.
+    #[serde(default)]
+    pub(super) user_signing: Option<String>,
     /// Whether the master key was compared here.
     pub(super) verified: bool,
 }

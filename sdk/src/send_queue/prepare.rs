@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::RoomState,
-    crypto::{Deadline, wipe},
+    crypto::{Deadline, OlmMachine, wipe},
     expiry::{ExpiryClass, ExpiryStamp, SALT_FIELD},
 };
 
@@ -41,7 +41,10 @@ impl Prepared {
         now_ms: u64,
     ) -> Result<Self, Obstacle> {
         let message = &waiting.message;
-        let class = state.lifetime(message.wished);
+        // A message of a verification is committed to byte for byte, and says nothing that would have to go.
+        let is_verification = OlmMachine::is_verification(&message.event_type, &message.content);
+        let class = (!is_verification).then(|| state.lifetime(message.wished));
+        let class = class.flatten();
         // A server gives a change of a dead message no life at all, and takes it without a word.
         if target.is_some_and(|target| target.at_ms <= now_ms) {
             let content = message.standing_alone();

@@ -16,8 +16,8 @@ use crate::{
     base::{Membership, RoomState, SyncDigest, TimelineItem, digest},
     client::{Client, ClientError, Envelope, Event, Notification, Protection},
     crypto::{
-        Changes, CryptoError, MemberPolicy, Notice, OlmMachine, PlaintextVerdict, SyncChanges,
-        SyncOutcome, Undecryptable,
+        Changes, CryptoError, MemberPolicy, Notice, OlmMachine, PlaintextVerdict, RoomMessage,
+        SyncChanges, SyncOutcome, Undecryptable,
     },
     store::Batch,
 };
@@ -28,6 +28,8 @@ struct Processed {
     events: Vec<Event>,
     /// Events that came to wait, and those that wait no more.
     waiting: (Vec<WaitingEvent>, Vec<i64>),
+    /// What verifications want said in rooms.
+    messages: Vec<RoomMessage>,
 }
 
 impl Client {
@@ -44,7 +46,7 @@ impl Client {
         let waiting = self.waiting_events();
         let next_batch = response.next_batch;
         let tells_members = self.inner.config.members != MemberPolicy::Open;
-        let processed = self
+        let mut processed = self
             .step(|machine, now_ms| {
                 let (mut batch, mut processed) =
                     take_in(machine, &mut digest, &waiting, changes, next_batch, now_ms)?;
@@ -56,6 +58,7 @@ impl Client {
             })
             .await??;
         self.set_rooms(digest.rooms);
+        let messages = std::mem::take(&mut processed.messages);
         // Old events of a room that was just joined say nothing about the time, but neither do they harm: they are in the past.
         if let Some(newest_ms) = processed
             .events
@@ -70,7 +73,46 @@ impl Client {
         if let Err(error) = self.send_outgoing().await {
             tracing::debug!(%error, "key requests will be sent later");
         }
+        if let Err(error) = self.send_room_messages(messages).await {
+            tracing::warn!(%error, "a verification cannot go on");
+        }
+        self.back_up_later();
         self.wake_queue();
+        Ok(())
+    }
+
+    /// Puts new keys into the backup, if there is one in use, while nobody waits for it.
+    fn back_up_later(&self) {
+        let client = self.clone();
+        tokio::spawn(async move {
+            // Whoever holds it sees the new keys too.
+            let Ok(_alone) = client.inner.backing_up.try_lock() else {
+                return;
+            };
+            if let Err(error) = client.back_up_keys().await {
+                tracing::debug!(%error, "keys will be backed up later");
+            }
+        });
+    }
+
+    /// Tries events again that wait for these keys.
+    pub(crate) async fn try_waiting(
+        &self,
+        keys: &[(OwnedRoomId, String)],
+    ) -> Result<(), ClientError> {
+        let waiting = self.waiting_events();
+        let tried = self.step(|machine, now_ms| {
+            let mut changes = Changes::new();
+            let (events, no_longer) = retry(machine, &waiting, keys, now_ms, &mut changes);
+            let mut batch = Batch::from(changes);
+            batch.inbox_delete.clone_from(&no_longer);
+            Ok::<_, CryptoError>((batch, (events, no_longer)))
+        });
+        let (events, no_longer) = tried.await??;
+        self.set_waiting((Vec::new(), no_longer));
+        for event in self.shown(events) {
+            self.tell(event);
+        }
         Ok(())
     }
 
@@ -99,18 +141,33 @@ fn take_in(
     next_batch: String,
     now_ms: u64,
 ) -> Result<(Batch, Processed), CryptoError> {
-    let (mut changes, outcome) = machine.receive_sync_changes(sync, now_ms)?.into_parts();
+    let (mut changes, mut outcome) = machine.receive_sync_changes(sync, now_ms)?.into_parts();
     for room in &digest.rooms {
         follow(machine, room, &mut changes)?;
     }
-    let keys = &outcome.new_room_keys;
-    let (mut events, no_longer) = retry(machine, waiting, keys, now_ms, &mut changes);
+    let keys = std::mem::take(&mut outcome.new_room_keys);
+    let (mut events, no_longer) = retry(machine, waiting, &keys, now_ms, &mut changes);
+    // A device of ours may have been verified meanwhile, and have their keys.
+    for item in waiting
+        .values()
+        .filter(|item| !no_longer.contains(&item.id))
+    {
+        let asked = machine.request_room_key(&item.room_id, &item.session_id, None)?;
+        changes.extend(asked.into_parts().0);
+    }
     let mut admission = Admission::new(waiting, no_longer, now_ms);
     for item in digest.timeline.drain(..) {
         let Some(event) = reveal(machine, &item.room_id, &item.event, now_ms, &mut changes) else {
             continue;
         };
+        if let Some((made, notices)) = follow_verification(machine, &event, now_ms)? {
+            changes.extend(made);
+            outcome.notices.extend(notices);
+        }
         if let Some(session_id) = missing_session(&event) {
+            let sender_key = event.content.text("sender_key");
+            let asked = machine.request_room_key(&item.room_id, &session_id, sender_key)?;
+            changes.extend(asked.into_parts().0);
             admission.add(WaitingEvent::new(&event, session_id, item.event, now_ms));
         }
         events.push(event);
@@ -130,6 +187,7 @@ fn take_in(
             outcome,
             events,
             waiting: (newly, no_longer),
+            messages: machine.take_room_messages(),
         },
     ))
 }
@@ -149,6 +207,29 @@ fn note_members(
         notices.extend(told);
     }
     Ok(notices)
+}
+
+/// Gives the machine an event that belongs to a verification, if it is fit to: in an encrypted room only what came encrypted is.
+fn follow_verification(
+    machine: &mut OlmMachine,
+    event: &Event,
+    now_ms: u64,
+) -> Result<Option<(Changes, Vec<Notice>)>, CryptoError> {
+    let content = event.content.object();
+    let fit = match &event.protection {
+        Protection::Encrypted(_) => true,
+        Protection::Clear(_) => !machine.is_room_encrypted(&event.room_id),
+        Protection::Undecryptable(_) | Protection::Gone => false,
+    };
+    if !fit || event.state_key.is_some() || !OlmMachine::is_verification(&event.event_type, content)
+    {
+        return Ok(None);
+    }
+    let named = (event.event_id.as_str(), event.origin_server_ts_ms);
+    let said = (event.event_type.as_str(), content);
+    let taken =
+        machine.receive_room_verification(&event.room_id, named, &event.sender, said, now_ms)?;
+    Ok(Some(taken.into_parts()))
 }
 
 /// Tells the machine what it must know of a room.

@@ -1,6 +1,12 @@
 //! The foreign peers without Passeur: if these fail, the harness or the machine is at fault, not our server.
 
-use passeur_tests::{Homeserver, ca::TestCa, nio::Nio, synapse::Synapse, user::User};
+use passeur_tests::{
+    Homeserver,
+    ca::TestCa,
+    foreign::{ForeignClient, Library},
+    synapse::Synapse,
+    user::User,
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -30,8 +36,8 @@ async fn two_nio_clients_encrypt() {
     let room = alice
         .create_room(json!({"preset": "public_chat", "initial_state": [encryption]}))
         .await;
-    let mut alice_nio = Nio::login(&server, &alice.id, None).await;
-    let mut bob_nio = Nio::login(&server, &bob.id, None).await;
+    let mut alice_nio = ForeignClient::login(Library::Nio, &server, &alice.id, None).await;
+    let mut bob_nio = ForeignClient::login(Library::Nio, &server, &bob.id, None).await;
     bob_nio.join(&room).await;
     alice_nio.trust(&room, &[&bob.id, &alice.id]).await;
     bob_nio.trust(&room, &[&alice.id, &bob.id]).await;

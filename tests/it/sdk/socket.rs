@@ -13,7 +13,8 @@ use passeur_tests::{
     server::{Setup, TestServer},
     user::{User, WAIT_MAX},
 };
-use serde_json::json;
+
+use super::encrypted_room;
 
 /// The socket's line in the server's log: one for each that was opened, when it is opened.
 const SOCKET: &str = "org.passeur.ws/sync";
@@ -42,15 +43,6 @@ impl Clock for Ahead {
     }
 }
 
-/// Makes an encrypted room that anyone may join.
-async fn encrypted_room(user: &User) -> String {
-    let encryption = json!({
-        "type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"},
-    });
-    user.create_room(json!({"preset": "public_chat", "initial_state": [encryption]}))
-        .await
-}
-
 /// Waits until the client has a socket.
 async fn wait_for_socket(client: &Client) {
     let mut notifications = client.notifications();
@@ -65,14 +57,7 @@ async fn wait_for_socket(client: &Client) {
 
 /// One says something and the other reads it, decrypted and from whom it is.
 async fn say(from: &Room, to: &Room, text: &str) {
-    let mut timeline = to.timeline();
-    let sending = from.send_text(text).await.unwrap();
-    sending
-        .event_id(WAIT_MAX)
-        .await
-        .expect("the server's answer");
-    let event = timeline.wait_for_text(WAIT_MAX, text).await;
-    let event = event.unwrap_or_else(|| panic!("{text} did not come"));
+    let event = super::say(from, to, text).await;
     assert!(event.is_authentic());
     assert_eq!(Some(event.sender), from.client().user_id());
 }

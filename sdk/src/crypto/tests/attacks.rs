@@ -379,3 +379,19 @@ fn our_own_device_replaced_at_the_server_is_noticed() {
     world.pump(&mut alice);
     assert!(alice.notices.contains(&Notice::OwnDeviceKeysReplaced));
 }
+
+#[test]
+fn a_message_that_is_withheld_leaves_a_gap_that_is_told() {
+    let (mut world, mut alice, mut bob, members) = alice_and_bob();
+    let options = EncryptOptions::default();
+    let first = world.send(&mut alice, &members, "one", options);
+    let withheld = world.send_only(&mut alice, &text("two"), options);
+    let third = world.send_only(&mut alice, &text("three"), options);
+    let fourth = world.send_only(&mut alice, &text("four"), options);
+    world.sync(&mut bob);
+    let now_ms = world.now_ms;
+    let mut missing = |event| bob.decrypt(event, now_ms).unwrap().missing_before;
+    assert_eq!([&first, &third, &fourth].map(&mut missing), [0, 1, 0]);
+    // Once it comes, nothing is missing, and reading again says so.
+    assert_eq!([&withheld, &third].map(&mut missing), [0, 0]);
+}

@@ -260,7 +260,10 @@ fn forwarded_keys_are_refused_and_secrets_nobody_asked_for_are_dropped() {
             &alice,
             &bob,
             event_type,
-            json!({ "session_key": "x", "secret": "x" }),
+            json!({
+                "session_key": "x", "secret": "x", "request_id": "1", "room_id": room(), "session_id": "x",
+                "sender_claimed_ed25519_key": "x",
+            }),
         );
         deliver(&mut world, &mut alice, &bob, "alice", &plaintext);
     }

@@ -10,7 +10,7 @@ use super::world::*;
 use crate::crypto::{EncryptOptions, IncomingResponse, OutgoingBody};
 
 /// Values to put in the place of others.
-fn junk() -> impl Strategy<Value = Value> {
+pub(super) fn junk() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
         Just(json!({})),
@@ -25,7 +25,7 @@ fn junk() -> impl Strategy<Value = Value> {
 }
 
 /// Replaces the value at one of the places in the text, counted in reading order.
-fn spoil(value: &mut Value, place: &mut usize, junk: &Value) -> bool {
+pub(super) fn spoil(value: &mut Value, place: &mut usize, junk: &Value) -> bool {
     if *place == 0 {
         *value = junk.clone();
         return true;

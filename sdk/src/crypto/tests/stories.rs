@@ -214,8 +214,8 @@ fn a_new_device_reads_what_follows_and_not_what_was() {
     let staged = bob
         .machine
         .sign_own_device("BOB2".into(), &bob2.machine.fingerprint());
-    let request = bob.keep(staged.unwrap());
-    world.answer(&mut bob, request);
+    bob.keep(staged.unwrap());
+    world.pump(&mut bob);
     world.sync(&mut alice);
     let two = world.send(&mut alice, &members, "two", EncryptOptions::default());
     world.sync(&mut bob2);

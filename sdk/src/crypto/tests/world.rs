@@ -16,9 +16,9 @@ use ruma::{
 use serde_json::{Value, json};
 
 use crate::crypto::{
-    Changes, CrossSigningUpload, DecryptedEvent, EncryptOptions, IncomingResponse, Notice,
-    OlmMachine, OutgoingBody, OutgoingRequest, Record, RoomKeySettings, SecretBytes, ShareError,
-    Staged, SyncChanges, SyncOutcome, Table, Undecryptable,
+    Changes, DecryptedEvent, EncryptOptions, IncomingResponse, Notice, OlmMachine, OutgoingBody,
+    OutgoingRequest, Record, RoomKeySettings, SecretBytes, ShareError, Staged, SyncChanges,
+    SyncOutcome, Table, Undecryptable,
 };
 use crate::expiry::{ExpiryClass, ExpiryStamp};
 
@@ -40,6 +40,7 @@ pub(super) struct World {
     pub(super) devices: BTreeMap<(OwnedUserId, OwnedDeviceId), ServerDevice>,
     pub(super) master: BTreeMap<OwnedUserId, Value>,
     pub(super) self_signing: BTreeMap<OwnedUserId, Value>,
+    pub(super) user_signing: BTreeMap<OwnedUserId, Value>,
     /// Users whose lists changed, in order.
     pub(super) changes: Vec<OwnedUserId>,
     /// Servers that cannot be reached.
@@ -267,6 +268,9 @@ impl World {
             if let Some(key) = self.self_signing.get(user_id) {
                 response.self_signing_keys.insert(user_id.clone(), raw(key));
             }
+            if let Some(key) = self.user_signing.get(user_id) {
+                response.user_signing_keys.insert(user_id.clone(), raw(key));
+            }
         }
         response
     }
@@ -313,53 +317,6 @@ impl World {
                 }
             }
         }
-    }
-
-    pub(super) fn add_signatures(
-        &mut self,
-        request: &ruma::api::client::keys::upload_signatures::v3::Request,
-    ) {
-        for (user_id, signed) in &request.signed_keys {
-            for (id, content) in signed.iter() {
-                let signed: Value = serde_json::from_str(content.get()).unwrap();
-                if let Some(device) = self
-                    .devices
-                    .get_mut(&(user_id.clone(), OwnedDeviceId::from(id)))
-                {
-                    let new = signed["signatures"][user_id.as_str()]
-                        .as_object()
-                        .unwrap()
-                        .clone();
-                    device.keys["signatures"][user_id.as_str()]
-                        .as_object_mut()
-                        .unwrap()
-                        .extend(new);
-                }
-            }
-            self.changes.push(user_id.clone());
-        }
-    }
-
-    /// Takes a client's cross-signing keys.
-    pub(super) fn publish_cross_signing(&mut self, client: &mut Client) {
-        let staged = client.machine.create_cross_signing().unwrap();
-        let CrossSigningUpload {
-            signing_keys,
-            signatures,
-        } = client.keep(staged);
-        let parse = |json: &str| serde_json::from_str::<Value>(json).unwrap();
-        self.master.insert(
-            client.user_id(),
-            parse(signing_keys.master_key.unwrap().json().get()),
-        );
-        self.self_signing.insert(
-            client.user_id(),
-            parse(signing_keys.self_signing_key.unwrap().json().get()),
-        );
-        self.add_signatures(&signatures);
-        let staged = client.machine.cross_signing_uploaded().unwrap();
-        client.keep(staged);
-        self.pump(client);
     }
 
     /// One sync: everything that waits for the device, and what changed.

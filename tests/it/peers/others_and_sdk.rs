@@ -1,4 +1,4 @@
-//! matrix-nio and our SDK decrypt each other's messages.
+//! matrix-nio and mautrix, and our SDK, decrypt each other's messages.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use passeur_sdk::{Protection, Room};
 use passeur_tests::{
     Homeserver,
     ca::TestCa,
-    nio::Nio,
+    foreign::{ForeignClient, Library},
     sdk::SdkUser,
     server::TestServer,
     synapse::Synapse,
@@ -24,16 +24,16 @@ async fn encrypted_room(user: &User) -> String {
 }
 
 /// Each says something twice, so that both the first message of a session and a later one are read.
-async fn talk(alice: &mut Nio, bob: &Room) {
+async fn talk(alice: &mut ForeignClient, bob: &Room) {
     let bob_id = bob.client().user_id().unwrap();
     let mut timeline = bob.timeline();
     for number in 1..=2 {
-        let text = format!("quetzal: nio says {number}");
+        let text = format!("quetzal: the other says {number}");
         alice.send_text(bob.id().as_str(), &text).await;
         let event = timeline
             .wait_for_text(WAIT_MAX, &text)
             .await
-            .expect("the SDK reads nio's message");
+            .expect("the SDK reads the other's message");
         assert!(
             matches!(event.protection, Protection::Encrypted(_)),
             "{:?}",
@@ -51,48 +51,70 @@ async fn talk(alice: &mut Nio, bob: &Room) {
     }
 }
 
-/// The whole story between two servers: nio's user at the first, ours at the second.
-#[tokio::test]
-async fn they_read_each_other_between_two_servers() {
+/// The whole story between two servers: the library's user at the first, ours at the second.
+async fn between_two_servers(library: Library) {
     let ca = TestCa::new();
     let (first, second) = (TestServer::start(&ca), TestServer::start(&ca));
     let alice = User::register(&first, "alice").await;
     let bob = User::register(&second, "bob").await;
     let room = encrypted_room(&alice).await;
     bob.join(&room, first.server_name()).await;
-    let mut alice_nio = Nio::login(&first, &alice.id, Some(&ca.file())).await;
+    let mut other = ForeignClient::login(library, &first, &alice.id, Some(&ca.file())).await;
     let bob_sdk = SdkUser::login(&second, &bob.id, &ca.file()).await;
     let members = [alice.id.as_str(), bob.id.as_str()];
     let bob_room = bob_sdk.wait_members(&room, &members).await;
-    alice_nio.trust(&room, &members).await;
-    talk(&mut alice_nio, &bob_room).await;
+    other.trust(&room, &members).await;
+    talk(&mut other, &bob_room).await;
 }
 
 /// The whole story on one server.
-async fn on_one_server(server: &impl Homeserver, root: &Path, nio_root: Option<&Path>) {
+async fn on_one_server(
+    library: Library,
+    server: &impl Homeserver,
+    root: &Path,
+    other_root: Option<&Path>,
+) {
     let alice = User::register(server, "alice").await;
     let bob = User::register(server, "bob").await;
     let room = encrypted_room(&alice).await;
     bob.join(&room, server.server_name()).await;
-    let mut alice_nio = Nio::login(server, &alice.id, nio_root).await;
+    let mut other = ForeignClient::login(library, server, &alice.id, other_root).await;
     let bob_sdk = SdkUser::login(server, &bob.id, root).await;
     let members = [alice.id.as_str(), bob.id.as_str()];
     let bob_room = bob_sdk.wait_members(&room, &members).await;
     // Each has a second device by the plain client, without keys, which must disturb nobody.
-    alice_nio.trust(&room, &members).await;
-    talk(&mut alice_nio, &bob_room).await;
+    other.trust(&room, &members).await;
+    talk(&mut other, &bob_room).await;
 }
 
 #[tokio::test]
 async fn they_read_each_other_on_synapse() {
     let ca = TestCa::new();
     let server = Synapse::start(&ca, "127.0.0.10");
-    on_one_server(&server, &ca.file(), None).await;
+    on_one_server(Library::Nio, &server, &ca.file(), None).await;
 }
 
 #[tokio::test]
 async fn they_read_each_other_on_passeur() {
     let ca = TestCa::new();
     let server = TestServer::start(&ca);
-    on_one_server(&server, &ca.file(), Some(&ca.file())).await;
+    on_one_server(Library::Nio, &server, &ca.file(), Some(&ca.file())).await;
+}
+
+#[tokio::test]
+async fn they_read_each_other_between_two_servers() {
+    between_two_servers(Library::Nio).await;
+}
+
+#[tokio::test]
+async fn mautrix_and_the_sdk_read_each_other_on_passeur() {
+    let ca = TestCa::new();
+    let server = TestServer::start(&ca);
+    let root = ca.file();
+    on_one_server(Library::Mautrix, &server, &root, Some(&root)).await;
+}
+
+#[tokio::test]
+async fn mautrix_and_the_sdk_read_each_other_between_two_servers() {
+    between_two_servers(Library::Mautrix).await;
 }

@@ -1,6 +1,6 @@
-//! matrix-nio, a client library that no one here wrote, as a user with end-to-end encryption.
+//! Client libraries that no one here wrote, as users with end-to-end encryption.
 //!
-//! `tests/peers/nio_client.py` runs it and is driven by JSON lines; this is its other end.
+//! A script in `tests/peers/` runs each and is driven by JSON lines; this is its other end.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -16,8 +16,26 @@ use crate::{Homeserver, synapse::peers_python, user};
 /// How long one request to the script may take.
 const ANSWER_MAX: Duration = Duration::from_secs(120);
 
-/// A matrix-nio client with a device and a key store of its own.
-pub struct Nio {
+/// Which library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// matrix-nio, on vodozemac.
+    Nio,
+    /// mautrix, on libolm.
+    Mautrix,
+}
+
+impl Library {
+    const fn script(self) -> &'static str {
+        match self {
+            Self::Nio => "peers/nio_client.py",
+            Self::Mautrix => "peers/mautrix_client.py",
+        }
+    }
+}
+
+/// A foreign client with a device and a key store of its own.
+pub struct ForeignClient {
     /// The user's id.
     pub user_id: String,
     /// The device that it logged in with.
@@ -29,12 +47,17 @@ pub struct Nio {
     _store: TempDir,
 }
 
-impl Nio {
+impl ForeignClient {
     /// Logs a registered user in with a new device, and uploads its keys. `root` is the certificate that the server's
     /// is signed by, where it is served by TLS.
-    pub async fn login(server: &impl Homeserver, user_id: &str, root: Option<&Path>) -> Self {
+    pub async fn login(
+        library: Library,
+        server: &impl Homeserver,
+        user_id: &str,
+        root: Option<&Path>,
+    ) -> Self {
         let store = tempfile::tempdir().expect("a temporary folder");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/nio_client.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(library.script());
         let mut child = Command::new(peers_python())
             .arg(script)
             .stdin(Stdio::piped())
@@ -45,7 +68,7 @@ impl Nio {
         let requests = child.stdin.take().expect("its standard input");
         let answers = BufReader::new(child.stdout.take().expect("its standard output")).lines();
         let (device_id, user_id) = (String::new(), user_id.to_owned());
-        let mut nio = Self {
+        let mut client = Self {
             user_id,
             device_id,
             _child: child,
@@ -53,14 +76,14 @@ impl Nio {
             answers,
             _store: store,
         };
-        let answer = nio
+        let answer = client
             .call(json!({
-                "do": "login", "homeserver": server.client_url(), "user": nio.user_id, "password": user::PASSWORD,
-                "store": nio._store.path(), "root": root,
+                "do": "login", "homeserver": server.client_url(), "user": client.user_id, "password": user::PASSWORD,
+                "store": client._store.path(), "root": root,
             }))
             .await;
-        nio.device_id = answer["device_id"].as_str().expect("a device").to_owned();
-        nio
+        client.device_id = answer["device_id"].as_str().expect("a device").to_owned();
+        client
     }
 
     /// Joins a room that this user's server is in or that the user is invited to.
@@ -101,15 +124,15 @@ impl Nio {
             self.answers.next_line().await
         };
         let line = tokio::time::timeout(ANSWER_MAX, exchange).await;
-        let line =
-            line.unwrap_or_else(|_| panic!("matrix-nio did not answer in time to {request}"));
         let line = line
-            .expect("a pipe to matrix-nio")
-            .expect("matrix-nio has ended");
+            .unwrap_or_else(|_| panic!("the foreign client did not answer in time to {request}"));
+        let line = line
+            .expect("a pipe to the foreign client")
+            .expect("the foreign client has ended");
         let answer: Value = serde_json::from_str(&line).expect("an answer in JSON");
         assert!(
             answer.get("error").is_none(),
-            "matrix-nio, asked {request}: {answer}"
+            "the foreign client, asked {request}: {answer}"
         );
         answer
     }

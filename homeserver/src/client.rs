@@ -40,6 +40,7 @@ pub(crate) mod thirdparty;
 pub(crate) mod threads;
 pub(crate) mod to_device;
 pub(crate) mod typing;
+pub(crate) mod uiaa;
 pub(crate) mod user;
 pub(crate) mod user_directory;
 pub(crate) mod voip;

@@ -54,6 +54,10 @@ struct Open {
     user: Option<OwnedUserId>,
     /// The clock's monotonic time at which it ends.
     until: Duration,
+    /// The stage that it waits for.
+    stage: AuthType,
+    /// What was proven on a page of ours, instead of by the client.
+    proven: Option<Proof>,
 }
 
 /// Those that are open.
@@ -120,7 +124,11 @@ impl Uia {
             Some(id) if self.is_open(id, operation, user) => Some(id.to_owned()),
             Some(_) => return Err(self.challenge(operation, user, stage, None)),
         };
-        let outcome = self.attempt(&stage, user, auth).await;
+        let proven = session.as_ref().and_then(|id| self.open.get(id)?.proven);
+        let outcome = match (auth, proven) {
+            (AuthData::FallbackAcknowledgement(_), Some(proof)) => Ok(proof),
+            _ => self.attempt(&stage, user, auth).await,
+        };
         match outcome {
             Ok(proof) => {
                 if let Some(session) = session {
@@ -177,6 +185,37 @@ impl Uia {
         }
     }
 
+    /// Whether a session waits for this stage.
+    pub fn waits_for(&self, id: &str, stage: &AuthType) -> bool {
+        let open = self.open.get(id);
+        open.is_some_and(|open| open.stage == *stage && self.clock.monotonic() < open.until)
+    }
+
+    /// Attempts the stage of a session on a page of ours; answers whether it is completed. The client then goes on with the session
+    /// alone.
+    ///
+    /// # Errors
+    /// [`ApiError`] if it could not be judged.
+    pub async fn complete(
+        &self,
+        id: &str,
+        stage: &AuthType,
+        auth: &AuthData,
+    ) -> Result<bool, ApiError> {
+        let Some(open) = self.open.get(id).filter(|_| self.waits_for(id, stage)) else {
+            return Ok(false);
+        };
+        match self.attempt(stage, open.user.as_deref(), auth).await {
+            Ok(proof) => {
+                let proven = Some(proof);
+                self.open.insert(id.to_owned(), Open { proven, ..open });
+                Ok(true)
+            }
+            Err(Attempt::Failed(_)) => Ok(false),
+            Err(Attempt::Broken(error)) => Err(error),
+        }
+    }
+
     fn is_open(&self, id: &str, operation: Operation, user: Option<&UserId>) -> bool {
         self.open.get(id).is_some_and(|open| {
             open.operation == operation
@@ -198,6 +237,8 @@ impl Uia {
             operation,
             user: user.map(ToOwned::to_owned),
             until: self.clock.monotonic() + LIFETIME,
+            stage: stage.clone(),
+            proven: None,
         };
         self.open.insert(id.clone(), open);
         ask(id, stage, error)

@@ -21,8 +21,14 @@ pub(super) fn routes() -> Router<App> {
 }
 
 fn accounts() -> Router<App> {
-    use client::account::*;
+    use client::{account::*, uiaa::get_uiaa_fallback_page as fallback};
+    let fallback = get(fallback::get_uiaa_fallback_page_route).post(fallback::submit_route);
     Router::new()
+        .route(
+            "/_matrix/client/r0/auth/{auth_type}/fallback/web",
+            fallback.clone(),
+        )
+        .route("/_matrix/client/v3/auth/{auth_type}/fallback/web", fallback)
         .endpoint::<wire::account::register::v3::Request, _, _>(register::register_route)
         .endpoint::<wire::account::get_username_availability::v3::Request, _, _>(
             get_username_availability::get_username_availability_route,

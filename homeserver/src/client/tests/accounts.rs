@@ -325,3 +325,42 @@ async fn nobody_proves_with_the_password_of_another_account() {
     expect(&answer, 403, "M_FORBIDDEN");
     expect_ok(server.get(&alice, "/account/whoami").await);
 }
+
+#[tokio::test]
+async fn a_page_stands_in_for_a_client_that_knows_no_stages() {
+    let server = Server::start().await;
+    let body = json!({"username": "alice", "password": PASSWORD});
+    let (status, challenge) = server.call("POST", "/register", "", body.clone()).await;
+    assert_eq!(status, 401);
+    let session = challenge["session"].as_str().unwrap();
+    let path = |stage: &str, session: &str| {
+        format!("/_matrix/client/v3/auth/{stage}/fallback/web?session={session}")
+    };
+    let fetch = async |method: &str, path: String, form: String| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Body::from(form)).unwrap();
+        let response = server.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    };
+    let (status, page) = fetch("GET", path("m.login.dummy", session), String::new()).await;
+    assert_eq!(status, 200);
+    assert!(page.contains(session));
+    for (stage, session) in [("m.login.password", session), ("m.login.dummy", "nosuch")] {
+        let (status, _) = fetch("GET", path(stage, session), String::new()).await;
+        assert_eq!(status, 404);
+    }
+    let mut acknowledged = body;
+    acknowledged["auth"] = json!({"session": session});
+    let early = server
+        .call("POST", "/register", "", acknowledged.clone())
+        .await;
+    assert_eq!(early.0, 401);
+    let form = format!("session={session}");
+    let (status, page) = fetch("POST", path("m.login.dummy", session), form).await;
+    assert_eq!(status, 200);
+    assert!(page.contains("onAuthDone"));
+    let answer = server.call("POST", "/register", "", acknowledged).await;
+    assert_eq!(expect_ok(answer)["user_id"], "@alice:example.org");
+}

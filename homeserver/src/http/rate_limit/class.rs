@@ -7,11 +7,12 @@ use http::Method;
 use crate::config::RateClass;
 
 /// What part of a client's route makes it a class of its own; the first that fits counts.
-const CLIENT_ROUTES: [(&str, RateClass); 22] = [
+const CLIENT_ROUTES: [(&str, RateClass); 23] = [
     // Each of the first takes a password as proof.
     ("/account/password", RateClass::Login),
     ("/account/deactivate", RateClass::Login),
     ("/login", RateClass::Login),
+    ("/fallback/web", RateClass::Login),
     ("/delete_devices", RateClass::Login),
     ("/devices/", RateClass::Login),
     ("/device_signing/upload", RateClass::Login),

@@ -256,6 +256,8 @@ impl Rooms {
         events: &[Arc<Event>],
     ) -> Result<Vec<Extras>, StoreError> {
         let mut extras = self.extras_of_state(reader, events).await?;
+        self.add_memberships(reader.user_id, events, &mut extras)
+            .await?;
         let stateful: Vec<Arc<Event>> = events
             .iter()
             .filter(|event| event.pdu.is_state())
@@ -276,6 +278,40 @@ impl Rooms {
             extras.replaced = replaced(event).and_then(|id| found.get(&id).cloned());
         }
         Ok(extras)
+    }
+
+    /// Adds what the reader's membership was just after each event. "For state events which are the user's own membership, the
+    /// membership after the event."
+    async fn add_memberships(
+        &self,
+        user: &UserId,
+        events: &[Arc<Event>],
+        extras: &mut [Extras],
+    ) -> Result<(), StoreError> {
+        let Some(room) = events.first().map(|event| &event.pdu.room_id) else {
+            return Ok(());
+        };
+        // From the reader's newest join on nothing has to be looked up.
+        let joined_at = self.standing(room, user).await?.joined_at;
+        let place = (StateEventType::RoomMember, user.as_str().to_owned());
+        for (event, extras) in events.iter().zip(extras) {
+            let is_later = |joined: i64| event.room_order.is_some_and(|order| order >= joined);
+            if joined_at.is_some_and(is_later) {
+                extras.membership = Some("join");
+                continue;
+            }
+            let Some(group) = event.state_after else {
+                continue;
+            };
+            let member = match self.store().state_at(group).await?.get(&place) {
+                Some(id) => self.store().event(id).await?,
+                None => None,
+            };
+            extras.membership = Some(name_of(&membership_of(
+                member.as_deref().map(|event| &*event.pdu),
+            )));
+        }
+        Ok(())
     }
 
     async fn add_transactions(
@@ -322,5 +358,16 @@ impl Rooms {
             .into_iter()
             .map(|event| (event.id().to_owned(), event))
             .collect())
+    }
+}
+
+/// A membership as the specification writes it.
+fn name_of(membership: &Membership) -> &'static str {
+    match membership {
+        Membership::Join => "join",
+        Membership::Invite => "invite",
+        Membership::Knock => "knock",
+        Membership::Ban => "ban",
+        _ => "leave",
     }
 }

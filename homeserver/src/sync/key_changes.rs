@@ -67,7 +67,7 @@ impl Sync {
             let has_moved = moved.contains(room);
             let is_gone = matches!(row.membership, Membership::Leave | Membership::Ban);
             let is_joined = row.membership == Membership::Join;
-            if !is_joined && !(is_gone && has_moved) {
+            if !(is_joined || is_gone && has_moved) {
                 continue;
             }
             let Some(snapshot) = self.context.rooms.snapshot(room).await? else {

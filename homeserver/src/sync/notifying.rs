@@ -107,14 +107,14 @@ impl Sync {
             // An invite to a room that this server is not in.
             None => (RoomFacts::default(), None),
         };
-        let seen = match &snapshot {
-            Some(_) => {
-                let standing = self.context.rooms.standing(room, user).await?;
-                let rooms = &self.context.rooms;
-                rooms.visible_to(user, &standing, events.to_vec()).await?
-            }
-            None => events.to_vec(),
-        };
+        // An invite is told to the one whom it is for, whoever may see the room's history.
+        let is_own = |event: &Arc<Event>| event.pdu.state_key.as_deref() == Some(user.as_str());
+        let (mut seen, others): (Vec<_>, Vec<_>) = events.iter().cloned().partition(is_own);
+        if snapshot.is_some() {
+            let rooms = &self.context.rooms;
+            let standing = rooms.standing(room, user).await?;
+            seen.extend(rooms.visible_to(user, &standing, others).await?);
+        }
         let threads = threads_of(&self.context.store, &seen).await?;
         for (event, thread) in seen.iter().zip(&threads) {
             let Some(actions) = facts.actions(rules, event, user) else {
@@ -124,9 +124,11 @@ impl Sync {
                 found.push(Notifying {
                     event: Arc::clone(event),
                     actions: actions.to_vec(),
-                    is_read: read
-                        .as_ref()
-                        .is_some_and(|read| read.covers_event(event, thread)),
+                    // What is only read up to where the user came in says nothing of an invite.
+                    is_read: !is_own(event)
+                        && read
+                            .as_ref()
+                            .is_some_and(|read| read.covers_event(event, thread)),
                 });
             }
         }

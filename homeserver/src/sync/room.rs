@@ -75,13 +75,8 @@ impl Sync {
         let read = receipts
             .iter()
             .any(|receipt| ephemeral::is_own(receipt, &window.request.user_id));
-        let told = full
-            || read
-            || !timeline.events.is_empty()
-            || !timeline.expired.is_empty()
-            || timeline.limited
-            || !state.events.is_empty()
-            || !data.is_empty();
+        let told =
+            full || read || timeline.has_news() || !state.events.is_empty() || !data.is_empty();
         let start = out.len();
         out.open();
         let ephemeral = write_ephemeral(

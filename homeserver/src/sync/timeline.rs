@@ -84,6 +84,11 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
+    /// Whether there is anything to tell of it.
+    pub(super) fn has_news(&self) -> bool {
+        !self.events.is_empty() || !self.expired.is_empty() || self.limited
+    }
+
     /// Whether the event is told here.
     pub(super) fn holds(&self, id: &EventId) -> bool {
         self.events.iter().any(|event| event.id() == id)

@@ -2,6 +2,8 @@
 //!
 //! Invariant: there is no index, which would be a second place from which expired content has to be destroyed: the newest events of
 //! the rooms are looked at, [`SCANNED_MAX`] in all. What may not be shown is not found.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#server-side-search>
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +24,9 @@ use crate::{
 };
 
 /// Events that one search looks at, in all rooms together.
-const SCANNED_MAX: usize = 10_000;
+const SCANNED_MAX: usize = 20_000;
+/// Events that are looked at in a room, as long as there is anything left of the whole.
+const SHARE_MIN: usize = 100;
 /// Events that one read of a room asks for.
 const PAGE: u64 = 500;
 /// Rooms before a room that are searched with it.
@@ -86,9 +90,10 @@ impl<'a> Searched<'a> {
         let mut found = Vec::new();
         let mut budget = SCANNED_MAX;
         for room in self.rooms.values() {
-            let share = budget.min(SCANNED_MAX / self.rooms.len().clamp(1, 20));
-            let matched = find_in(room, criteria, &section, words, share).await?;
-            budget = budget.saturating_sub(share);
+            let share = (SCANNED_MAX / self.rooms.len().max(1)).max(SHARE_MIN);
+            let share = share.min(budget);
+            let (matched, scanned) = find_in(room, criteria, &section, words, share).await?;
+            budget = budget.saturating_sub(scanned);
             found.extend(matched);
         }
         found.retain(|found| found.event.position.is_none_or(|position| position <= upto));
@@ -145,20 +150,21 @@ async fn predecessors(app: &App, room: &RoomId) -> Result<Vec<OwnedRoomId>, Stor
     Ok(found)
 }
 
-/// What matches in one room, newest first, among its newest `budget` events.
+/// What matches in one room, newest first, among its newest `budget` events; and how many of those there were.
 async fn find_in(
     room: &ReadableRoom<'_>,
     criteria: &Criteria,
     section: &RoomSection,
     words: &BTreeSet<String>,
     budget: usize,
-) -> Result<Vec<Found>, ApiError> {
+) -> Result<(Vec<Found>, usize), ApiError> {
     let now_ms = room.app.rooms.showing_ms();
     let id = &room.snapshot.room_id;
     let (mut found, mut scanned, mut before) = (Vec::new(), 0, i64::MAX);
     while scanned < budget {
         let back = Direction::Backward;
-        let page = room.app.store.timeline(id, before, back, PAGE).await?;
+        let wanted = PAGE.min((budget - scanned) as u64);
+        let page = room.app.store.timeline(id, before, back, wanted).await?;
         scanned += page.len();
         let Some(last) = page.last().and_then(|event| event.room_order) else {
             break;
@@ -183,7 +189,7 @@ async fn find_in(
                 .map(|(event, rank)| Found { event, rank }),
         );
     }
-    Ok(found)
+    Ok((found, scanned))
 }
 
 /// How well an event matches: none if it lacks one of the words.

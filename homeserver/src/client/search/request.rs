@@ -1,6 +1,8 @@
 //! What a search asks for, and the token by which it goes on.
 //!
 //! Invariant: ruma's type cannot tell a context that was asked for from one that was not, so the body is read here.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3search>
 
 use ruma::api::client::{
     filter::RoomEventFilter,

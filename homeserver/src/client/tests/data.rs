@@ -390,4 +390,9 @@ async fn a_new_name_reaches_the_rooms_and_only_those_who_share_one_find_it() {
         json!({"results": found, "limited": false})
     );
     assert_eq!(search(&carol).await["results"], json!([]));
+    // Whoever is in a room that anybody may join is seen by everybody.
+    server.clock.advance(std::time::Duration::from_millis(5));
+    let body = json!({"preset": "public_chat"});
+    expect_ok(server.post(&alice, "/createRoom", body).await);
+    assert_eq!(search(&carol).await["results"], found);
 }

@@ -34,7 +34,8 @@
 //! cross-signing keys ([`create_cross_signing`](OlmMachine::create_cross_signing)), so that our other devices know it too.
 //!
 //! By default ([`SharingPolicy`]) a user who has a cross-signing identity is given keys on the devices that it has signed; one who has none,
-//! on every device, pinned when first seen. So everybody can be reached, and a server cannot slip a device under anyone who cross-signs.
+//! on the devices that were there when the user was first seen. So everybody can be reached, and a server cannot slip a device under
+//! anyone who is known. Who is a member of a room is the server's word as well: see [`MemberPolicy`].
 //!
 //! # Copies of keys
 //!

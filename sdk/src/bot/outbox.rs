@@ -194,29 +194,22 @@ impl Outbox {
         };
         next.0.insert(key, entry);
         let kept = serde_json::to_vec(&next).map_err(|_| ClientError::Encode)?;
+        let (content, posted) = match &earlier {
+            Some(_) => (replacing(post.content), Posted::Edit),
+            None => (post.content, Posted::New),
+        };
         let options = SendOptions {
             expiry: post.expiry,
             must_encrypt: true,
-            target: earlier
-                .clone()
-                .map(|entry| Target::Queued(entry.transaction_id)),
+            target: earlier.map(|entry| Target::Queued(entry.transaction_id)),
             transaction_id: Some(transaction_id),
             keep_receipt: true,
             forget_receipts: forgotten,
             values: vec![(self.value.clone(), Some(SecretBytes::new(kept)))],
         };
-        let content = if earlier.is_some() {
-            replacing(post.content)
-        } else {
-            post.content
-        };
         self.room.queue("m.room.message", content, options).await?;
         *entries = next;
-        Ok(if earlier.is_some() {
-            Posted::Edit
-        } else {
-            Posted::New
-        })
+        Ok(posted)
     }
 }
 

@@ -86,6 +86,22 @@ impl Rooms {
         .await
     }
 
+    /// Sends a member event whose content was taken over from an earlier one, by us or by a client.
+    /// Whoever vouched for the user's restricted join then does not sign this one, and without
+    /// their signature nobody would take it.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn set_membership_again(
+        self: &Arc<Self>,
+        mut change: MembershipChange,
+    ) -> Result<OwnedEventId, SendError> {
+        if let Some(content) = change.content.as_object_mut() {
+            content.remove("join_authorised_via_users_server");
+        }
+        self.set_membership(change).await
+    }
+
     /// The content of a user's current member event in a room; none if there is none.
     ///
     /// # Errors
@@ -133,7 +149,7 @@ impl Rooms {
                 user: user.to_owned(),
                 content,
             };
-            if let Err(error) = self.set_membership(change).await {
+            if let Err(error) = self.set_membership_again(change).await {
                 tracing::debug!(%error, "a room did not take a new profile");
             }
         }

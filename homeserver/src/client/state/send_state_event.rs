@@ -65,10 +65,12 @@ async fn set(app: App, requester: Requester, request: v3::Request) -> ApiResult<
             content: parse_content(&content)?,
         };
         // An invite of somebody elsewhere needs the signature of their server.
-        if change.content["membership"] == "invite" {
-            let event_id = app.rooms.invite(change).await?;
-            return Ok(RumaResponse(v3::Response::new(event_id)));
-        }
+        let event_id = if change.content["membership"] == "invite" {
+            app.rooms.invite(change).await?
+        } else {
+            app.rooms.set_membership_again(change).await?
+        };
+        return Ok(RumaResponse(v3::Response::new(event_id)));
     }
     let event_id = app
         .rooms

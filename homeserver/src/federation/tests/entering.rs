@@ -272,3 +272,53 @@ fn errcode(outcome: &Result<(), JoinError>) -> Option<&str> {
         _ => None,
     }
 }
+
+#[tokio::test]
+async fn a_new_name_in_a_restricted_room_needs_nobody_who_vouches() {
+    let pair = pair().await;
+    let (parent, room) = pair.restricted(RoomVersionId::V12).await;
+    pair.two.join(&parent, &bob()).await.unwrap();
+    pair.two.join(&room, &bob()).await.unwrap();
+    let named = Profile {
+        displayname: Some("Bob".to_owned()),
+        avatar_url: None,
+    };
+    let rooms = &pair.two.app.rooms;
+    rooms.update_profile(&bob(), &named).await.unwrap();
+    let snapshot = rooms.snapshot(&room).await.unwrap().unwrap();
+    let renamed = pair
+        .two
+        .pdu(&snapshot.members.by_user[&bob()].event_id)
+        .await;
+    assert_eq!(renamed["content"]["displayname"], "Bob");
+    let origin: OwnedServerName = "two.example".try_into().unwrap();
+    let pdu = to_raw_value(&renamed).unwrap();
+    pair.one
+        .app
+        .rooms
+        .receive(&origin, &room, &pdu)
+        .await
+        .unwrap();
+    let theirs = pair.one.app.rooms.snapshot(&room).await.unwrap().unwrap();
+    assert_eq!(
+        theirs.members.by_user[&bob()].event_id,
+        snapshot.members.by_user[&bob()].event_id
+    );
+    // The control: with the name of the one who vouched, the event lacks a signature.
+    let change = MembershipChange {
+        room_id: room.clone(),
+        sender: bob(),
+        user: bob(),
+        content: json!({"membership": "join", "join_authorised_via_users_server": alice()}),
+    };
+    let unsigned = rooms.set_membership(change).await.unwrap();
+    let pdu = to_raw_value(&pair.two.pdu(&unsigned).await).unwrap();
+    assert!(
+        pair.one
+            .app
+            .rooms
+            .receive(&origin, &room, &pdu)
+            .await
+            .is_err()
+    );
+}

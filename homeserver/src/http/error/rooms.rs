@@ -1,6 +1,7 @@
 //! The errors of rooms to status and errcode.
 //!
-//! Invariant: a room that does not exist and a room that the user is not in give the same answer.
+//! Invariant: a room that does not exist and a room that the user is not in give the same answer, but
+//! to those who would upgrade one.
 
 use http::StatusCode;
 use ruma::api::error::ErrorKind;
@@ -33,6 +34,9 @@ impl From<UpgradeError> for ApiError {
     fn from(error: UpgradeError) -> Self {
         match error {
             UpgradeError::UnsupportedVersion => Self::unsupported_version(),
+            UpgradeError::Send(SendError::UnknownRoom) => {
+                Self::not_found("There is no such room here")
+            }
             UpgradeError::Send(error) => error.into(),
         }
     }

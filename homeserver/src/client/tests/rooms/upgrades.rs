@@ -150,6 +150,11 @@ async fn further_creators_are_those_that_the_upgrade_names() {
         .post(&alice, &format!("/rooms/{new}/upgrade"), body)
         .await;
     assert_eq!(answer.0, 400, "{}", answer.1);
+    let body = json!({"new_version": "12"});
+    let unknown = server
+        .post(&alice, "/rooms/!nowhere:example.org/upgrade", body)
+        .await;
+    expect(&unknown, 404, "M_NOT_FOUND");
 }
 
 #[tokio::test]

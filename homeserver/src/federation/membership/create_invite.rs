@@ -2,30 +2,47 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv2inviteroomideventid>
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use ruma::{
     RoomVersionId,
-    api::federation::membership::create_invite::{v1, v2},
+    api::federation::membership::{
+        RawStrippedState,
+        create_invite::{v1, v2},
+    },
 };
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::{
     app::App,
     http::{
-        decode::{ApiResult, RumaResponse},
+        decode::{ApiResult, RumaResponse, parse_json},
         error::ApiError,
-        origin::Signed,
+        origin::{Signed, SignedBytes},
     },
     rooms::{HostError, IncomingInvite, into_json},
 };
 
+/// The body. It need not show anything of the room, which is what ruma's type has it do.
+#[derive(Deserialize)]
+struct Invitation {
+    room_version: RoomVersionId,
+    event: Box<RawValue>,
+    #[serde(default)]
+    invite_room_state: Vec<RawStrippedState>,
+}
+
 /// Takes an invite of one of ours, and answers with it signed by us as well.
 pub(crate) async fn create_invite(
     State(app): State<App>,
-    Signed { origin, request }: Signed<v2::Request>,
+    Path((room_id, event_id)): Path<(String, String)>,
+    SignedBytes { origin, body }: SignedBytes,
 ) -> ApiResult<v2::Response> {
+    let request: Invitation = parse_json(&body)?;
+    let invalid = |_| ApiError::invalid_param("The path names no room or no event");
     let invite = IncomingInvite {
-        room_id: request.room_id,
-        event_id: request.event_id,
+        room_id: room_id.try_into().map_err(invalid)?,
+        event_id: event_id.try_into().map_err(invalid)?,
         version: request.room_version,
         event: request.event,
         stripped: request

@@ -24,6 +24,7 @@ mod equivocation;
 mod fetching;
 mod graph;
 mod history;
+mod invites;
 mod policy;
 mod redactions;
 mod state;

@@ -9,9 +9,14 @@ impl Hostile {
     /// Sends the text of a transaction, signed as it is.
     async fn transaction(&self, here: &Server, id: &str, body: &str) -> (u16, Value) {
         let uri = format!("/_matrix/federation/v1/send/{id}");
+        self.put(here, &uri, body).await
+    }
+
+    /// Puts a text, canonical JSON, signed as it is.
+    pub(super) async fn put(&self, here: &Server, uri: &str, body: &str) -> (u16, Value) {
         let request = SignedRequest {
             method: "PUT",
-            uri: &uri,
+            uri,
             origin: self.keys.server_name(),
             destination: &here.app.config.server_name,
             body: Signed::Canonical(body.as_bytes()),

@@ -28,6 +28,3 @@ pub mod key_files;
 
 pub mod clock;
 pub mod drain;
-
-#[cfg(test)]
-mod simulation;

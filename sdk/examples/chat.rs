@@ -170,7 +170,7 @@ fn show_verification(verification: &Verification) -> std::io::Result<()> {
         VerificationStage::Ready => "is ready: /start".to_owned(),
         VerificationStage::Started => "exchanges keys".to_owned(),
         VerificationStage::Comparing { emoji, decimals } => {
-            let emoji = emoji.iter().flatten();
+            let emoji = emoji.iter().flat_map(|seven| seven.iter());
             let emoji: Vec<_> = emoji
                 .map(|one| format!("{} {}", one.symbol, one.name))
                 .collect();

@@ -89,7 +89,7 @@ pub use self::{
         ATTACHMENT_BYTES_MAX, AttachmentError, EncryptedAttachment, decrypt_attachment,
         encrypt_attachment,
     },
-    backup::{BACKUP_ALGORITHM, BackupStatus, BackupUpload},
+    backup::{BACKUP_ALGORITHM, BackupStatus, BackupUpload, Restored},
     changes::{Changes, Record, Staged, Table},
     deadlines::Deadline,
     error::{CryptoError, EncryptError, IdentityChange, ShareError, Undecryptable},

@@ -32,6 +32,7 @@ mod invite_by_state;
 mod paging;
 mod peer;
 mod serving;
+mod simulation;
 
 /// A network that reaches the routers of this process.
 #[derive(Clone, Default)]

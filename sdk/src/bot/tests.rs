@@ -427,7 +427,10 @@ async fn who_joins_later_is_announced_and_waits_for_an_operator() {
     });
     let (who, notification) = waits.await.unwrap();
     assert_eq!(who, carol);
-    assert_eq!(handle.waiting_members().await.unwrap(), [carol.clone()]);
+    assert_eq!(
+        handle.waiting_members().await.unwrap(),
+        std::slice::from_ref(&carol)
+    );
     bot.meet(&notification).await;
     let said_text = queued(&client).await[0]["body"]
         .as_str()

@@ -97,6 +97,9 @@ impl BackupUpload {
     }
 }
 
+/// What came of a restored backup, and the sessions that are new, by their rooms.
+pub type Restored = (ImportOutcome, Vec<(OwnedRoomId, String)>);
+
 impl OlmMachine {
     /// Makes the key of a new backup, for `POST /room_keys/version`; then call [`backup_created`](Self::backup_created).
     ///
@@ -332,7 +335,7 @@ impl OlmMachine {
     pub fn restore_backup(
         &mut self,
         rooms: &BTreeMap<OwnedRoomId, RoomKeyBackup>,
-    ) -> Result<Staged<(ImportOutcome, Vec<(OwnedRoomId, String)>)>, CryptoError> {
+    ) -> Result<Staged<Restored>, CryptoError> {
         let backup = self.backup.as_ref().ok_or(CryptoError::NoBackup)?;
         let secret = backup.secret.as_deref().ok_or(CryptoError::NoBackup)?;
         let decryption = parse_secret(secret).ok_or(CryptoError::NoBackup)?;

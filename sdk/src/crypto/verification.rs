@@ -94,7 +94,7 @@ pub enum VerificationStage {
     /// Both people compare: in person, by telephone, by anything that a server cannot change.
     Comparing {
         /// Seven emoji, if both sides can show them.
-        emoji: Option<[Emoji; 7]>,
+        emoji: Option<Box<[Emoji; 7]>>,
         /// Three numbers, if both sides can show them.
         decimals: Option<[u16; 3]>,
     },

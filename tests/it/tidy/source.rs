@@ -42,6 +42,8 @@ impl Source {
         self.path.starts_with("tests/")
             || self.path.ends_with("/tests.rs")
             || self.path.contains("/tests/")
+            || self.path.ends_with("/testing.rs")
+            || self.path.contains("/benches/")
     }
 
     /// A complaint about one line of this file.

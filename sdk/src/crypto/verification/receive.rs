@@ -33,7 +33,7 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
-    fn from_device(&self) -> Option<OwnedDeviceId> {
+    fn device(&self) -> Option<OwnedDeviceId> {
         text(self.content, "from_device").map(OwnedDeviceId::from)
     }
 
@@ -134,7 +134,7 @@ impl OlmMachine {
             sent_ms.saturating_add(VERIFICATION_MS_MAX) > now_ms
                 && sent_ms <= now_ms.saturating_add(AHEAD_MS_MAX)
         });
-        let Some(device_id) = said.from_device().filter(|_| in_time && said.offers_sas()) else {
+        let Some(device_id) = said.device().filter(|_| in_time && said.offers_sas()) else {
             return Ok(());
         };
         let Some(mut flow) = self.new_incoming(said, &device_id, now_ms, notices)? else {
@@ -216,7 +216,7 @@ impl OlmMachine {
     /// An event of our own user in a room: our own echo, or another device of ours that took the verification over.
     fn take_own(&self, flow: &mut Flow, said: &Said<'_>) {
         let elsewhere = said
-            .from_device()
+            .device()
             .is_some_and(|device_id| device_id != self.device_id);
         if elsewhere && flow.incoming && matches!(flow.stage, Stage::Requested) {
             flow.stage = Stage::Cancelled {
@@ -237,7 +237,7 @@ impl OlmMachine {
         if said.verb != "start" || said.room_id.is_some() || !is_sas {
             return Ok(());
         }
-        let Some(device_id) = said.from_device() else {
+        let Some(device_id) = said.device() else {
             return Ok(());
         };
         if let Some(mut flow) = self.new_incoming(said, &device_id, now_ms, notices)? {
@@ -276,7 +276,7 @@ impl OlmMachine {
         flow: &mut Flow,
         said: &Said<'_>,
     ) -> Result<Result<(), Code>, CryptoError> {
-        let Some(device_id) = said.from_device() else {
+        let Some(device_id) = said.device() else {
             return Ok(Err(code::INVALID_MESSAGE));
         };
         if flow.incoming || !matches!(flow.stage, Stage::Requested) {
@@ -315,7 +315,7 @@ impl OlmMachine {
         flow: &mut Flow,
         said: &Said<'_>,
     ) -> Result<Result<(), Code>, CryptoError> {
-        let Some(device_id) = said.from_device() else {
+        let Some(device_id) = said.device() else {
             return Ok(Err(code::INVALID_MESSAGE));
         };
         if flow

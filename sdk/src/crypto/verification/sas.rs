@@ -281,8 +281,9 @@ impl Agreed {
     }
 
     /// What people compare, if both sides can show emoji.
-    pub(super) fn emoji(&self) -> Option<[Emoji; 7]> {
-        self.choice.emoji.then(|| self.emoji_indices.map(emoji))
+    pub(super) fn emoji(&self) -> Option<Box<[Emoji; 7]>> {
+        let emoji = || Box::new(self.emoji_indices.map(emoji));
+        self.choice.emoji.then(emoji)
     }
 
     /// What people compare, if both sides can show numbers.

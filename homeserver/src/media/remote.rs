@@ -97,3 +97,31 @@ impl Media {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_is_free_again_once_the_last_piece_is_taken() {
+        let units = Arc::new(Semaphore::new(4));
+        let memory = Arc::clone(&units).acquire_many_owned(3).await.unwrap();
+        let media = RemoteMedia {
+            file: vec![1; PIECE_BYTES + 1].into(),
+            memory,
+            content_type: None,
+            filename: None,
+        };
+        assert_eq!(media.size(), PIECE_BYTES as u64 + 1);
+        let mut pieces = Box::pin(media.pieces());
+        for length in [PIECE_BYTES, 1] {
+            let piece = pieces.next().await.unwrap().unwrap();
+            assert_eq!((piece.len(), units.available_permits()), (length, 1));
+        }
+        assert!(pieces.next().await.is_none());
+        assert_eq!(units.available_permits(), 4);
+    }
+}

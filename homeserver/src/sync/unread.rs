@@ -473,3 +473,25 @@ async fn display_name(
         .and_then(Result::ok)
         .and_then(|member| member.displayname))
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_room_id, owned_user_id};
+
+    use super::*;
+
+    #[test]
+    fn a_receipt_during_a_count_is_not_lost() {
+        let unread = Unread::new();
+        let key = (owned_user_id!("@bob:x.org"), owned_room_id!("!a:x.org"));
+        let reads = unread.reads.load(Ordering::Acquire);
+        unread.remember(key.clone(), Remembered::default(), reads);
+        assert!(unread.rooms.get(&key).is_some());
+        // The next count began before this receipt, and ends after it.
+        unread.read("@bob:x.org", "!a:x.org");
+        unread.remember(key.clone(), Remembered::default(), reads);
+        assert!(unread.rooms.get(&key).is_none());
+        unread.forget_room("@bob:x.org", "!a:x.org");
+        assert_ne!(unread.reads.load(Ordering::Acquire), reads + 1);
+    }
+}

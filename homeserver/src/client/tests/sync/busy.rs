@@ -74,3 +74,24 @@ async fn of_too_many_relations_the_newest_are_found() {
     let found: Vec<String> = found.iter().map(|event| event.id().to_string()).collect();
     assert_eq!(found, [sent[5].clone(), sent[4].clone()]);
 }
+
+#[tokio::test]
+async fn a_listing_of_state_does_not_say_what_each_event_replaced() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let room = server.room(&alice, json!({})).await;
+    let path = format!("/rooms/{room}/state/m.room.topic/");
+    for topic in ["old", "new"] {
+        expect_ok(server.put(&alice, &path, json!({"topic": topic})).await);
+    }
+    // That would take one whole state for each event; one event by itself says it.
+    let state = expect_ok(server.get(&alice, &format!("/rooms/{room}/state")).await);
+    let mut state = state.as_array().unwrap().iter();
+    let topic = state.find(|event| event["type"] == "m.room.topic").unwrap();
+    assert_eq!(topic["content"]["topic"], "new");
+    assert!(topic["unsigned"].get("prev_content").is_none(), "{topic}");
+    let id = topic["event_id"].as_str().unwrap();
+    let path = format!("/rooms/{room}/event/{id}");
+    let topic = expect_ok(server.get(&alice, &path).await);
+    assert_eq!(topic["unsigned"]["prev_content"]["topic"], "old");
+}

@@ -19,6 +19,9 @@ use super::{
 /// Scopes or ids that one query asks for.
 const PER_QUERY_MAX: usize = 500;
 
+/// Expired events that one answer names.
+const EXPIRED_MAX: u64 = 1000;
+
 /// Relations that one query reads: more have no place in an answer.
 const CHILDREN_MAX: u64 = 5000;
 
@@ -109,7 +112,7 @@ impl Store {
     }
 
     /// The newest rows of a room's log with `after < position <= upto` that tell of events or
-    /// state, newest first, at most `limit`: receipts are left out.
+    /// state, newest first, at most `limit`: receipts and what has expired are left out.
     ///
     /// # Errors
     /// What the database says; [`StoreError::Corrupt`] for a kind that is not known.
@@ -124,12 +127,40 @@ impl Store {
             .filter(log::Column::Scope.eq(Scope::Room(room).to_string()))
             .filter(log::Column::Position.gt(after))
             .filter(log::Column::Position.lte(upto))
-            .filter(log::Column::Kind.ne(LogKind::Receipt as i16))
+            .filter(log::Column::Kind.is_not_in([LogKind::Receipt as i16, LogKind::Expired as i16]))
             .order_by_desc(log::Column::Position)
             .limit(limit)
             .all(self.reader())
             .await?;
         rows.into_iter().map(LogRow::try_from).collect()
+    }
+
+    /// The events of a room whose content was destroyed with `after < position <= upto`: the newest,
+    /// at most [`EXPIRED_MAX`].
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
+    pub async fn expired_logged(
+        &self,
+        room: &RoomId,
+        after: i64,
+        upto: i64,
+    ) -> Result<Vec<OwnedEventId>, StoreError> {
+        let ids: Vec<Option<String>> = log::Entity::find()
+            .select_only()
+            .column(log::Column::Reference)
+            .filter(log::Column::Scope.eq(Scope::Room(room).to_string()))
+            .filter(log::Column::Position.gt(after))
+            .filter(log::Column::Position.lte(upto))
+            .filter(log::Column::Kind.eq(LogKind::Expired as i16))
+            .order_by_desc(log::Column::Position)
+            .limit(EXPIRED_MAX)
+            .into_tuple()
+            .all(self.reader())
+            .await?;
+        let mut ids = super::events::parse_ids(ids.into_iter().flatten().collect())?;
+        ids.reverse();
+        Ok(ids)
     }
 
     /// The newest event of a room's timeline at a position.

@@ -140,7 +140,7 @@ impl Index {
             .entry(room.to_owned())
             .or_insert_with(|| RoomFeed {
                 floor: seen,
-                receipts_floor: seen,
+                others_floor: seen,
                 ..RoomFeed::default()
             });
         feed.followers.push(id);
@@ -377,11 +377,11 @@ impl Feeds {
         Some(feed.rows.range(from..to.max(from)).cloned().collect())
     }
 
-    /// Whether the rows of a followed room above `after` tell its receipts too.
-    pub fn hears_receipts(&self, room: &RoomId, after: i64) -> bool {
+    /// Whether the rows of a followed room above `after` tell its receipts, and what expires, too.
+    pub fn hears_all(&self, room: &RoomId, after: i64) -> bool {
         let index = self.index();
         let feed = index.rooms.get(room);
-        feed.is_some_and(|feed| feed.receipts_floor <= after)
+        feed.is_some_and(|feed| feed.others_floor <= after)
     }
 
     /// The newest rows of a followed room up to `upto`, oldest first, if at least `events` of them
@@ -406,8 +406,8 @@ impl Feeds {
         enough.then(|| (feed.rows.range(from..to).cloned().collect(), complete))
     }
 
-    /// Remembers rows of a followed room that were read from the database: all those that are no
-    /// receipts, with `floor < position <= upto`, oldest first.
+    /// Remembers rows of a followed room that were read from the database: all those of events
+    /// and of state, with `floor < position <= upto`, oldest first.
     pub fn learn_rows(&self, room: &RoomId, rows: &[RoomLogRow], floor: i64, upto: i64) {
         let mut index = self.index();
         let Some(feed) = index.rooms.get_mut(room) else {

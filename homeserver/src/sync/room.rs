@@ -212,7 +212,7 @@ impl Sync {
             return Ok(window.receipts.get(room).cloned().unwrap_or_default());
         }
         let user = &window.request.user_id;
-        if known_upto.is_none() || !timeline.rows.complete || !timeline.rows.receipts {
+        if known_upto.is_none() || !timeline.rows.complete || !timeline.rows.all_kinds {
             let after = known_upto.unwrap_or(0);
             let rows = self
                 .context

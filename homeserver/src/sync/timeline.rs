@@ -2,8 +2,8 @@
 //! of the room holds there.
 //!
 //! Invariant: at most [`SCANS_MAX`] pages are read, whatever the filter; what is left out then
-//! shows as `limited`, never as missing. Only events count: however many receipts a room has, they
-//! take no event's place.
+//! shows as `limited`, never as missing. Only events count: however many receipts a room has, and
+//! however much expires in it, they take no event's place.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync> (`timeline`)
 
@@ -35,8 +35,8 @@ pub(super) struct Rows {
     pub(super) rows: Vec<RoomLogRow>,
     /// Whether these are all rows of the interval; otherwise they are its newest.
     pub(super) complete: bool,
-    /// Whether receipts are among them; otherwise they must be asked for.
-    pub(super) receipts: bool,
+    /// Whether receipts and what has expired are among them; otherwise they must be asked for.
+    pub(super) all_kinds: bool,
 }
 
 impl Rows {
@@ -137,7 +137,7 @@ impl Sync {
             return Ok(Rows {
                 rows,
                 complete: true,
-                receipts: after.is_some_and(|after| self.feeds.hears_receipts(room, after)),
+                all_kinds: after.is_some_and(|after| self.feeds.hears_all(room, after)),
             });
         }
         let known = self.feeds.newest_rows(room, upto, events);
@@ -146,7 +146,7 @@ impl Sync {
             return Ok(Rows {
                 rows,
                 complete,
-                receipts: false,
+                all_kinds: false,
             });
         }
         self.read_rows(room, interval, events + ROWS_SPARE).await
@@ -172,7 +172,7 @@ impl Sync {
         Ok(Rows {
             rows,
             complete,
-            receipts: false,
+            all_kinds: false,
         })
     }
 
@@ -218,9 +218,14 @@ impl Sync {
         let Some(after) = query.interval.after else {
             return Ok(Vec::new());
         };
-        let expired = rows.rows.iter().filter(|row| row.kind == LogKind::Expired);
-        let ids = expired.filter_map(|row| OwnedEventId::try_from(&*row.reference).ok());
-        let ids: Vec<OwnedEventId> = ids.collect();
+        let ids: Vec<OwnedEventId> = if rows.all_kinds && rows.complete {
+            let expired = rows.rows.iter().filter(|row| row.kind == LogKind::Expired);
+            let ids = expired.filter_map(|row| OwnedEventId::try_from(&*row.reference).ok());
+            ids.collect()
+        } else {
+            let (room, upto) = (query.room, query.interval.upto);
+            self.context.store.expired_logged(room, after, upto).await?
+        };
         if ids.is_empty() {
             return Ok(Vec::new());
         }

@@ -304,7 +304,7 @@ impl Sync {
             let rows = super::timeline::Rows {
                 rows,
                 complete,
-                receipts: false,
+                all_kinds: false,
             };
             let mut events = store.events(&rows.event_ids()).await?;
             events.retain(|event| event.room_order.is_some_and(|order| order > above));

@@ -36,8 +36,8 @@ impl From<&LogRow> for RoomLogRow {
 pub(super) struct RoomFeed {
     /// Above this, `rows` has every event.
     pub(super) floor: i64,
-    /// Above this, `rows` has every receipt as well.
-    pub(super) receipts_floor: i64,
+    /// Above this, `rows` has every receipt, and all that expires, as well.
+    pub(super) others_floor: i64,
     /// The newest rows, oldest first.
     pub(super) rows: VecDeque<RoomLogRow>,
     /// The feeds of users that follow the room.
@@ -51,7 +51,7 @@ impl RoomFeed {
         while self.rows.len() > ROOM_ROWS_MAX {
             if let Some(oldest) = self.rows.pop_front() {
                 self.floor = oldest.position;
-                self.receipts_floor = self.receipts_floor.max(oldest.position);
+                self.others_floor = self.others_floor.max(oldest.position);
             }
         }
     }

@@ -121,8 +121,8 @@ fn rows_that_were_read_join_those_that_were_heard() {
     assert_eq!(known, read);
     assert_eq!(feeds.room_rows(room, 14, 51), None);
     // Only events were read; receipts are heard of since the room is followed.
-    assert!(!feeds.hears_receipts(room, 15));
-    assert!(feeds.hears_receipts(room, 50));
+    assert!(!feeds.hears_all(room, 15));
+    assert!(feeds.hears_all(room, 50));
 }
 
 #[tokio::test]

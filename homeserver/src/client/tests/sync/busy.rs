@@ -3,7 +3,7 @@
 use ruma::{OwnedEventId, OwnedRoomId, UserId};
 
 use super::*;
-use crate::store::RecordReceipt;
+use crate::store::{Change, LogKind, RecordReceipt, Scope, StoreError, Tx};
 
 #[tokio::test]
 async fn many_receipts_hide_no_message() {
@@ -94,4 +94,51 @@ async fn a_listing_of_state_does_not_say_what_each_event_replaced() {
     let path = format!("/rooms/{room}/event/{id}");
     let topic = expect_ok(server.get(&alice, &path).await);
     assert_eq!(topic["unsigned"]["prev_content"]["topic"], "old");
+}
+
+/// What a purge leaves in the log of a room.
+struct Purged {
+    room: OwnedRoomId,
+    event: String,
+    times: usize,
+}
+
+impl Change for Purged {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        for _ in 0..self.times {
+            let event = Some(self.event.clone());
+            tx.append(Scope::Room(&self.room), LogKind::Expired, event);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn much_that_expires_hides_no_message() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let room = server.room(&alice, json!({})).await;
+    let old = server.say(&alice, &room, "old").await;
+    let since = next(&server.sync(&alice, "", "").await);
+    for number in 0..15 {
+        server.say(&alice, &room, &format!("m{number}")).await;
+    }
+    let purged = Purged {
+        room: OwnedRoomId::try_from(room.as_str()).unwrap(),
+        event: old.clone(),
+        times: 300,
+    };
+    server.app.store.commit(purged).await.unwrap();
+    let server = server.restart().await;
+    for since in ["", &since] {
+        let answer = server.sync(&alice, since, "").await;
+        let timeline = &answer["rooms"]["join"][&room]["timeline"];
+        let told = bodies(&timeline["events"]);
+        assert_eq!(told.len(), 10, "{timeline}");
+        // Who may hold what has expired is told so all the same.
+        let is_told = timeline.to_string().contains(&old);
+        assert_eq!(is_told, !since.is_empty(), "{timeline}");
+    }
 }

@@ -145,7 +145,8 @@ async fn the_end_of_an_invite_or_a_knock_is_taken_from_the_room_s_server_alone()
                 .await
                 .is_err()
         );
-        assert!(pair.two.receive(&room, &leave).await);
+        // The room's server sends it too, and may have been the first.
+        let _ = pair.two.receive(&room, &leave).await;
         pair.both(&room, Membership::Leave).await;
     }
 }

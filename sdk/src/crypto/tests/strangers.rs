@@ -92,7 +92,7 @@ fn signatures_of_a_replaced_identity_count_for_nothing_until_the_list_is_fetched
     world.publish_cross_signing(&mut bob);
     world.send(&mut alice, &members, "hello", EncryptOptions::default());
     let mut fresh = world.client("bob", "BOB2");
-    world.publish_cross_signing(&mut fresh);
+    world.reset_cross_signing(&mut fresh);
     world.sync(&mut alice);
     let staged = alice.machine.accept_identity_change(&bob.user_id());
     alice.keep(staged.unwrap());

@@ -7,9 +7,9 @@
 //! Reading order: [`limits`] and [`json`] (what may come in), [`versions`] (the rules of a room), [`pdu`] and [`signed`]
 //! (what an event is, and the proof it carries), [`build`] and [`check`] (making and judging events), [`resolve`]
 //! (the state of a room after a fork), [`skeleton`] (how an event is stored so that its content can die), [`expiry`] (when
-//! it dies), [`visibility`] and [`push`] (who sees it, who is notified), [`destination`] (how a peer gets it), [`x_matrix`]
-//! and [`server_acl`] (which peer may speak), [`membership`] (joining through another server), [`power_levels`] and
-//! [`policy_server`].
+//! it dies), [`visibility`] and [`push`] (who sees it, who is notified), [`destination`] (how a peer gets it), [`x_matrix`],
+//! [`server_acl`] and [`well_known`] (which peer may speak, and where it is), [`membership`] (joining through another server),
+//! [`power_levels`] and [`policy_server`].
 //!
 //! Specification: <https://spec.matrix.org/v1.19/server-server-api/>.
 
@@ -34,4 +34,5 @@ pub mod skeleton;
 mod testing;
 pub mod versions;
 pub mod visibility;
+pub mod well_known;
 pub mod x_matrix;

@@ -79,6 +79,9 @@ pub const X_MATRIX_BYTES_MAX: usize = 2_048;
 /// Most parameters of that header, unknown ones included.
 pub const X_MATRIX_PARAMETERS_MAX: usize = 16;
 
+/// Largest `/.well-known/matrix/server` that is read, in bytes. The specification sets no bound.
+pub const WELL_KNOWN_BYTES_MAX: usize = 16 * 1024;
+
 /// The first pause after a failed delivery to a server, in milliseconds; doubled after each further failure.
 pub const BACK_OFF_MS_MIN: u64 = 2_000;
 

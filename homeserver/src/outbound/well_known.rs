@@ -1,7 +1,7 @@
 //! Delegation by `/.well-known/matrix/server`.
 //!
 //! Invariant: at most [`REDIRECTS_MAX`] redirects are followed, each over HTTPS to checked addresses, and at most
-//! [`DOCUMENT_BYTES_MAX`] are read. A document that cannot be had or read is no delegation, and that is remembered too.
+//! [`WELL_KNOWN_BYTES_MAX`] are read. A document that cannot be had or read is no delegation, and that is remembered too.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver>
 
@@ -9,6 +9,10 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{StatusCode, header};
+use passeur_protocol::{
+    limits::WELL_KNOWN_BYTES_MAX,
+    well_known::{delegation, max_age},
+};
 use quick_cache::sync::Cache;
 use reqwest::Url;
 use ruma::OwnedServerName;
@@ -23,9 +27,6 @@ use crate::clock::{Clock, within};
 
 /// Most redirects that are followed.
 const REDIRECTS_MAX: usize = 5;
-
-/// Largest document, in bytes.
-const DOCUMENT_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest wait for the document, redirects included.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,7 +118,7 @@ impl WellKnown {
             let endpoint = self.dns.endpoint(host, port).await?;
             let path = path_and_query(&url);
             let bounds = Bounds {
-                bytes_max: DOCUMENT_BYTES_MAX,
+                bytes_max: WELL_KNOWN_BYTES_MAX,
                 timeout: TIMEOUT,
             };
             let response = self.web.get(&endpoint, &path, bounds).await?;
@@ -140,50 +141,15 @@ fn redirect_target(url: &Url, response: &http::Response<Bytes>) -> Option<Url> {
 
 /// The delegation in a document, and how long to believe it.
 fn read(response: &http::Response<Bytes>) -> Option<(OwnedServerName, Duration)> {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        #[serde(rename = "m.server")]
-        server: OwnedServerName,
-    }
     if response.status() != StatusCode::OK {
         return None;
     }
-    let document: Document = serde_json::from_slice(response.body()).ok()?;
+    let delegated = delegation(response.body())?;
     let ttl = response
         .headers()
         .get(header::CACHE_CONTROL)
         .and_then(|value| value.to_str().ok())
         .and_then(max_age)
         .unwrap_or(TTL_DEFAULT);
-    Some((document.server, ttl.clamp(TTL_MIN, TTL_MAX)))
-}
-
-/// The age that a `Cache-Control` header allows.
-fn max_age(header: &str) -> Option<Duration> {
-    let mut directives = header.split(',').map(str::trim);
-    directives.find_map(|directive| {
-        if directive.eq_ignore_ascii_case("no-store") || directive.eq_ignore_ascii_case("no-cache")
-        {
-            return Some(Duration::ZERO);
-        }
-        let (name, value) = directive.split_once('=')?;
-        let seconds = value.trim_matches('"').parse().ok()?;
-        name.eq_ignore_ascii_case("max-age")
-            .then_some(Duration::from_secs(seconds))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cache_header_is_read() {
-        assert_eq!(
-            max_age("public, max-age=600"),
-            Some(Duration::from_secs(600))
-        );
-        assert_eq!(max_age("no-store"), Some(Duration::ZERO));
-        assert_eq!(max_age("public"), None);
-    }
+    Some((delegated, ttl.clamp(TTL_MIN, TTL_MAX)))
 }

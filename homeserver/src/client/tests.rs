@@ -24,7 +24,6 @@ mod backups;
 mod conformance;
 mod data;
 mod directory;
-mod json;
 mod keys;
 mod media;
 mod moderation;

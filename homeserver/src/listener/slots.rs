@@ -167,6 +167,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_thousand_connections_of_one_address_leave_room_for_another() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let usual = ListenerConfig::loopback([Resource::Client], None);
+        // The control: without a bound for each address, one takes all there is.
+        for (per_address_max, is_let_in) in
+            [(usual.connections_per_address_max, true), (1_000, false)]
+        {
+            let config = ListenerConfig {
+                connections_max: 1_000,
+                connections_per_address_max: per_address_max,
+                ..usual.clone()
+            };
+            let (slots, drain) = (Slots::new(&config), Drain::new());
+            let mut held = Vec::new();
+            for _ in 0..1_000 {
+                let free = slots.free().await;
+                held.extend(slots.take(free, address("192.0.2.1"), false, drain.hold()));
+            }
+            assert_eq!(held.len(), per_address_max);
+            let free = futures_util::FutureExt::now_or_never(slots.free());
+            let other =
+                free.and_then(|free| slots.take(free, address("192.0.2.2"), false, drain.hold()));
+            assert_eq!(other.is_some(), is_let_in);
+        }
+    }
+
+    #[tokio::test]
     async fn when_all_slots_are_taken_the_next_waits() {
         let config = ListenerConfig {
             connections_max: 1,

@@ -140,15 +140,26 @@ async fn handshake(
     files: &TlsConfig,
     versions: &[&'static SupportedProtocolVersion],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    handshake_for(address, files, versions, "http/1.1").await
+}
+
+/// As [`handshake`], for a protocol.
+async fn handshake_for(
+    address: SocketAddr,
+    files: &TlsConfig,
+    versions: &[&'static SupportedProtocolVersion],
+    protocol: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(&files.certificate).unwrap())
         .unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from("localhost").unwrap(), stream)
@@ -384,4 +395,29 @@ async fn the_end_waits_for_a_websocket_too() {
     serving.release.notify_one();
     serving.done.await.unwrap();
     assert!(read_all(&mut stream).await.starts_with("HTTP/1.1 101 "));
+}
+
+#[tokio::test]
+async fn http_2_is_not_spoken() {
+    let serving = Serving::plain().await;
+    let mut stream = serving.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    // Frames of data without data, one after the other, as long as they are taken.
+    let frame = [0, 0, 0, 0, 0, 0, 0, 0, 1];
+    for _ in 0..10_000 {
+        if stream.write_all(&frame).await.is_err() {
+            break;
+        }
+    }
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!String::from_utf8_lossy(&answer).contains("200"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let files = make_certificate(folder.path());
+    let config = ListenerConfig::loopback([Resource::Client], Some(files.clone()));
+    let serving = Serving::start(config).await;
+    for (protocol, is_spoken) in [("h2", false), ("http/1.1", true)] {
+        let shaken = handshake_for(serving.address, &files, &[&version::TLS13], protocol).await;
+        assert_eq!(shaken.is_ok(), is_spoken, "{protocol}");
+    }
 }

@@ -86,6 +86,8 @@ impl Media {
         let memory = within(&*self.clock, timeout, waiting).await.ok()?.ok()?;
         let answer = self.remote.call(server, request, bounds).await.ok()?;
         match answer.content {
+            // What is around the file may be shorter than was allowed for it.
+            FileOrLocation::File(content) if content.file.len() > bytes_max => None,
             FileOrLocation::File(content) => Some(RemoteMedia {
                 file: content.file.into(),
                 memory,

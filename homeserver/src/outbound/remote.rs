@@ -203,3 +203,6 @@ fn decode<T: OutgoingRequest>(
     borrowed.headers_mut().clone_from(response.headers());
     T::IncomingResponse::try_from_http_response(borrowed).map_err(|_| RemoteError::Malformed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,14 @@ pub enum ReceiveError {
 }
 
 impl ReceiveError {
+    /// What the peer is told that sent the event: more than may be logged.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Dropped(reason) => format!("{self}: {}", reason.detail()),
+            _ => self.to_string(),
+        }
+    }
+
     /// Whether it is no word on the event: given again, the event may be taken.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Storage | Self::Busy)

@@ -6,6 +6,7 @@ use futures_util::stream;
 use http::HeaderMap;
 
 use super::*;
+use crate::store::KeepMedia;
 
 const UPLOAD: &str = "/_matrix/media/v3/upload";
 const DOWNLOAD: &str = "/_matrix/client/v1/media/download/example.org";
@@ -161,6 +162,27 @@ async fn an_upload_beyond_the_limit_leaves_nothing() {
     let left = std::fs::read_dir(server.folder.path().join("media/unfinished")).unwrap();
     assert_eq!(left.count(), 0);
     server.put_media(&alice, "x/y", &[0; 1000]).await;
+}
+
+#[tokio::test]
+async fn whoever_keeps_too_much_uploads_no_more() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let bob = server.register("bob").await;
+    let much = KeepMedia {
+        id: "everything".to_owned(),
+        uploader: alice.id.as_str().try_into().unwrap(),
+        content_type: None,
+        filename: None,
+        size: 20 << 30,
+        sha256: String::new(),
+        now_ms: 0,
+    };
+    assert!(server.app.store.commit(much).await.unwrap().output);
+    let refused = server.upload(&alice, UPLOAD, "x/y", Body::from("1")).await;
+    expect(&refused, 403, "M_FORBIDDEN");
+    // The control: another user has kept nothing.
+    server.put_media(&bob, "x/y", b"1").await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod busy;
 mod counts;
 mod gone;
 mod held;
+mod odd;
 mod people;
 mod reading;
 mod redacting;

@@ -25,10 +25,14 @@ mod fetching;
 mod graph;
 mod history;
 mod invites;
+mod late;
+mod mismatch;
 mod policy;
 mod redactions;
 mod state;
+mod templates;
 mod transactions;
+mod weather;
 
 /// A server without rooms of its own: what it says is made by hand.
 #[derive(Clone)]
@@ -37,7 +41,9 @@ struct Hostile {
     /// With which it recommends events, as a policy server.
     policy_key: Arc<Ed25519KeyPair>,
     /// Answers by a part of the request's path; the rest is not found.
-    answers: Arc<Mutex<BTreeMap<String, Value>>>,
+    answers: Arc<Mutex<BTreeMap<String, String>>>,
+    /// What it was asked: path and body.
+    heard: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 /// An event before it is signed.
@@ -68,9 +74,11 @@ async fn answer(State(peer): State<Hostile>, uri: Uri, body: Bytes) -> axum::res
     if path == "/_matrix/policy/v1/sign" {
         return peer.judge(&body);
     }
+    let asked = serde_json::from_slice(&body).unwrap_or_default();
+    peer.heard.lock().unwrap().push((path.clone(), asked));
     let answers = peer.answers.lock().unwrap();
     match answers.iter().find(|(part, _)| path.contains(*part)) {
-        Some((_, answer)) => answer.to_string().into_response(),
+        Some((_, answer)) => answer.clone().into_response(),
         None => (StatusCode::NOT_FOUND, "{}").into_response(),
     }
 }
@@ -83,6 +91,7 @@ impl Hostile {
             keys: OwnKeys::new(name.clone(), key_pair("peer"), clock),
             policy_key: key_pair("policy_server"),
             answers: Arc::default(),
+            heard: Arc::default(),
         };
         let router = Router::new().fallback(answer).with_state(peer.clone());
         wires.0.lock().unwrap().insert(name, router);
@@ -110,7 +119,20 @@ impl Hostile {
 
     /// Answers requests whose path has a part.
     fn serve(&self, part: &str, answer: Value) {
-        self.answers.lock().unwrap().insert(part.to_owned(), answer);
+        self.serve_text(part, &answer.to_string());
+    }
+
+    /// As [`Hostile::serve`], with whatever text.
+    fn serve_text(&self, part: &str, answer: &str) {
+        let mut answers = self.answers.lock().unwrap();
+        answers.insert(part.to_owned(), answer.to_owned());
+    }
+
+    /// The bodies of the requests so far whose path has a part.
+    fn heard(&self, part: &str) -> Vec<Value> {
+        let heard = self.heard.lock().unwrap();
+        let of_part = heard.iter().filter(|(path, _)| path.contains(part));
+        of_part.map(|(_, body)| body.clone()).collect()
     }
 
     fn sign(&self, here: &Snapshot, made: &Made) -> SignedPdu {

@@ -29,6 +29,7 @@ use crate::{
 mod edus;
 mod invites;
 mod questions;
+mod seen;
 mod transactions;
 
 /// A server, and another one that speaks to it.

@@ -155,7 +155,7 @@ async fn take_in_room(
             (Err(error), Some(rules)) => {
                 let object = serde_json::from_str::<CanonicalJsonObject>(pdu.get()).ok();
                 let id = object.and_then(|object| event_id_of(&object, rules).ok());
-                outcomes.extend(id.map(|id| (id, Some(error.to_string()))));
+                outcomes.extend(id.map(|id| (id, Some(error.told()))));
             }
             (Err(_), None) => {}
         }

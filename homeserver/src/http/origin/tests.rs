@@ -166,7 +166,7 @@ async fn a_key_that_has_expired_is_refused() {
     let request = || signed(&setting.peer.keys, request(PATH, BODY));
     assert_eq!(setting.check(request()).await.0, 200);
     setting.here.network.remove(server_name!("peer.org"));
-    setting.here.clock.advance(Duration::from_secs(25 * 3600));
+    setting.here.clock.advance(Duration::from_secs(49 * 3600));
     assert_eq!(setting.check(request()).await, refused());
 }
 
@@ -218,4 +218,25 @@ async fn nobody_speaks_in_our_own_name() {
         setting.check(request).await,
         (403, "M_FORBIDDEN".to_owned())
     );
+}
+
+/// `{"pdus":[]}` many times over, packed by gzip.
+const PACKED: &[u8] = &[
+    31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 237, 198, 49, 13, 0, 32, 12, 0, 48, 47, 147, 129, 21, 194,
+    135, 0, 18, 194, 181, 204, 251, 60, 112, 183, 87, 51, 206, 126, 55, 198, 92, 149, 170, 170,
+    170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170,
+    170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170,
+    170, 170, 250, 223, 6, 203, 216, 96, 6, 240, 85, 0, 0,
+];
+
+#[tokio::test]
+async fn a_packed_body_is_not_unpacked() {
+    let setting = setting().await;
+    let mut request = signed(&setting.peer.keys, request(PATH, BODY));
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+    // The control: what says that it is packed, and is not, is read as it stands.
+    assert_eq!(setting.check(request.clone()).await.0, 200);
+    *request.body_mut() = PACKED.to_vec();
+    assert_eq!(setting.check(request).await, (400, "M_NOT_JSON".to_owned()));
 }

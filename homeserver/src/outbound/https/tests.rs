@@ -1,11 +1,11 @@
 //! Requests over real sockets, to a server that says what the test wants.
 
-use std::{fs, path::Path, sync::Mutex};
+use std::{fs, sync::Mutex};
 
 use http::Request;
 use ruma::OwnedServerName;
 use rustls::ServerConfig;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::PrivateKeyDer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -15,6 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::{clock::SystemClock, outbound::ResolveError};
 
+mod weather;
+
 /// A server that answers every request with the same bytes.
 struct Fixed {
     port: u16,
@@ -23,8 +25,32 @@ struct Fixed {
 }
 
 async fn serve(answer: &'static str) -> Fixed {
-    let folder = tempfile::tempdir().unwrap();
-    let acceptor = acceptor(folder.path());
+    serve_as(answer.as_bytes(), Then::Close).await
+}
+
+/// What the server does after its answer.
+#[derive(Clone, Copy)]
+enum Then {
+    /// Closes the connection.
+    Close,
+    /// Says nothing more.
+    Hang,
+    /// Says the same again and again.
+    Repeat,
+}
+
+async fn serve_as(answer: &'static [u8], then: Then) -> Fixed {
+    let (folder, config) = identity(2999);
+    serve_by(folder, config, answer, then).await
+}
+
+async fn serve_by(
+    folder: tempfile::TempDir,
+    config: ServerConfig,
+    answer: &'static [u8],
+    then: Then,
+) -> Fixed {
+    let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -40,11 +66,14 @@ async fn serve(answer: &'static str) -> Fixed {
                     break;
                 }
             }
-            notes
-                .lock()
-                .unwrap()
-                .push(String::from_utf8(request).unwrap());
-            let _ = stream.write_all(answer.as_bytes()).await;
+            let text = String::from_utf8(std::mem::take(&mut request)).unwrap();
+            notes.lock().unwrap().push(text);
+            let _ = stream.write_all(answer).await;
+            match then {
+                Then::Close => {}
+                Then::Hang => drop(stream.read_buf(&mut request).await),
+                Then::Repeat => while stream.write_all(answer).await.is_ok() {},
+            }
             let _ = stream.shutdown().await;
         }
     });
@@ -55,22 +84,25 @@ async fn serve(answer: &'static str) -> Fixed {
     }
 }
 
-/// A certificate for this machine's names, which is its own authority.
-fn acceptor(folder: &Path) -> TlsAcceptor {
+/// A certificate for this machine's names, which is its own authority, and what serves by it.
+fn identity(year_of_end: i32) -> (tempfile::TempDir, ServerConfig) {
+    let folder = tempfile::tempdir().unwrap();
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    fs::write(folder.join("ca.pem"), made.cert.pem()).unwrap();
-    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-    let chain = vec![CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+    params.not_after = rcgen::date_time_ymd(year_of_end, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = params.self_signed(&key).unwrap();
+    fs::write(folder.path().join("ca.pem"), made.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(chain, key)
+        .with_single_cert(vec![made.der().clone()], key)
         .unwrap();
-    TlsAcceptor::from(Arc::new(config))
+    (folder, config)
 }
 
 const BOUNDS: Bounds = Bounds {
@@ -94,11 +126,20 @@ impl Fixed {
     ) -> Result<http::Response<Bytes>, RemoteError> {
         let clock = Arc::new(SystemClock::new());
         let transport = HttpsTransport::new(Arc::new(config), clock).unwrap();
+        self.ask_over(&transport, host, BOUNDS).await
+    }
+
+    async fn ask_over(
+        &self,
+        transport: &HttpsTransport,
+        host: &str,
+        bounds: Bounds,
+    ) -> Result<http::Response<Bytes>, RemoteError> {
         let server: OwnedServerName = format!("{host}:{}", self.port).try_into().unwrap();
         let request = Request::get("/path?query=a%20b")
             .body(Bytes::new())
             .unwrap();
-        transport.request(&server, request, BOUNDS).await
+        transport.request(&server, request, bounds).await
     }
 }
 

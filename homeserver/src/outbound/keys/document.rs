@@ -28,8 +28,9 @@ const KEYS_MAX: usize = 32;
 /// Length of an Ed25519 public key, in bytes.
 const KEY_BYTES: usize = 32;
 
-/// How long others may rely on our keys before they ask again.
-const OWN_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+/// How long others may rely on our keys before they ask again: two days, so that a server whose clock is a day ahead of ours
+/// does not take them for expired.
+const OWN_VALIDITY: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// How far into the future a key is believed, whatever its server says, in milliseconds: 7 days.
 /// <https://spec.matrix.org/v1.19/server-server-api/#publishing-keys>
@@ -115,7 +116,7 @@ impl OwnKeys {
         keys
     }
 
-    /// The document of `GET /_matrix/key/v2/server`, valid for a day from now.
+    /// The document of `GET /_matrix/key/v2/server`, valid for two days from now.
     ///
     /// # Errors
     /// [`BadDocument`] if it cannot be made, which a valid key pair never causes.

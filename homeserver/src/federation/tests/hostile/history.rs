@@ -258,3 +258,42 @@ async fn an_event_that_came_as_an_outlier_meanwhile_is_looked_at_again() {
     here.app.rooms.forget_room(room);
     assert_eq!(here.now(room).await.row, now.row);
 }
+
+#[tokio::test]
+async fn a_page_of_rejected_events_neither_shows_them_nor_keeps_paging_for_ever() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let ghost = user("@ghost:evil.example");
+    let made = here
+        .made(room, ghost, "m.room.message", None, text("forged"))
+        .await;
+    let mut page = vec![siege.signed(&siege.mallory_says("old").await).await];
+    for _ in 0..3 {
+        let before = page.last().unwrap().pdu();
+        let forged = Made {
+            prev: vec![before.event_id.clone()],
+            depth: before.depth + 1,
+            ..made.clone()
+        };
+        page.push(siege.signed(&forged).await);
+    }
+    let (old, forged) = page.split_first().unwrap();
+    gap(&siege, forged.last().unwrap()).await;
+    let forged: Vec<_> = forged.iter().rev().collect();
+    evil.serve("/backfill/", history(&forged));
+    siege.good.serve("/backfill/", history(&[]));
+    let mut rounds = 0;
+    while siege.backfill().await {
+        rounds += 1;
+        assert!(rounds < 10, "it has an end");
+    }
+    assert_eq!(here.bodies(room).await, ["after the gap"]);
+    // The control: an honest page is shown.
+    let honest = siege.signed(&siege.mallory_says("honest").await).await;
+    gap(&siege, &honest).await;
+    evil.serve("/backfill/", history(&[&honest, old]));
+    assert!(siege.backfill().await);
+    assert!(here.bodies(room).await.contains(&"honest".to_owned()));
+}

@@ -1,24 +1,39 @@
 //! Transactions of which one part is not what it should be.
 
 use axum::http::header::AUTHORIZATION;
-use passeur_protocol::x_matrix::{Body as Signed, SignedRequest};
+use passeur_protocol::{
+    limits::PDU_BYTES_MAX,
+    x_matrix::{Body as Signed, SignedRequest},
+};
 
 use super::*;
 
 impl Hostile {
     /// Sends the text of a transaction, signed as it is.
-    async fn transaction(&self, here: &Server, id: &str, body: &str) -> (u16, Value) {
+    pub(super) async fn transaction(&self, here: &Server, id: &str, body: &str) -> (u16, Value) {
         let uri = format!("/_matrix/federation/v1/send/{id}");
         self.put(here, &uri, body).await
     }
 
     /// Puts a text, canonical JSON, signed as it is.
     pub(super) async fn put(&self, here: &Server, uri: &str, body: &str) -> (u16, Value) {
+        let names = (self.keys.server_name(), &*here.app.config.server_name);
+        self.put_between(here, names, uri, body).await
+    }
+
+    /// As [`Hostile::put`], and says who it is from and for whom.
+    pub(super) async fn put_between(
+        &self,
+        here: &Server,
+        (origin, destination): (&ServerName, &ServerName),
+        uri: &str,
+        body: &str,
+    ) -> (u16, Value) {
         let request = SignedRequest {
             method: "PUT",
             uri,
-            origin: self.keys.server_name(),
-            destination: &here.app.config.server_name,
+            origin,
+            destination,
             body: Signed::Canonical(body.as_bytes()),
         };
         let header = request.sign(self.keys.key_pair()).unwrap().to_string();
@@ -34,6 +49,15 @@ impl Hostile {
     }
 }
 
+/// A transaction of Mallory's server that holds the text of one event.
+pub(super) fn holding(pdu: &str) -> String {
+    format!(r#"{{"edus":[],"origin":"evil.example","origin_server_ts":1,"pdus":[{pdu}]}}"#)
+}
+
+pub(super) fn text_of(event: &SignedPdu) -> String {
+    String::from_utf8(event.json().to_vec()).unwrap()
+}
+
 fn nested(levels: usize) -> String {
     format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
 }
@@ -46,7 +70,7 @@ async fn one_item_that_is_not_canonical_keeps_back_no_other() {
     } = &siege;
     let made = siege.mallory_says("good").await;
     let good = evil.sign(&*here.now(room).await, &made);
-    let good_text = String::from_utf8(good.json().to_vec()).unwrap();
+    let good_text = text_of(&good);
     let odd = [
         "1.5".to_owned(),
         "1e3".to_owned(),
@@ -86,4 +110,53 @@ fn what_failed_here_is_no_answer_to_the_peer() {
     ] {
         assert_eq!(ReceiveError::from(error).is_passing(), is_passing);
     }
+}
+
+#[tokio::test]
+async fn a_transaction_replayed_with_other_content_is_answered_and_not_carried_out() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let one = siege.mallory_says("one").await;
+    let one = text_of(&evil.sign(&*here.now(room).await, &one));
+    let two = siege.mallory_says("two").await;
+    let two = text_of(&evil.sign(&*here.now(room).await, &two));
+    let first = evil.transaction(here, "1", &holding(&one)).await;
+    assert_eq!(first.0, 200, "{}", first.1);
+    assert_eq!(evil.transaction(here, "1", &holding(&two)).await, first);
+    assert_eq!(here.bodies(room).await, ["one"]);
+    // The control: under an identifier of its own it is carried out.
+    assert_eq!(evil.transaction(here, "2", &holding(&two)).await.0, 200);
+    assert_eq!(here.bodies(room).await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn an_event_of_64_kib_is_taken_and_one_of_a_byte_more_is_not() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let small = siege.mallory_says("x").await;
+    let now = here.now(room).await;
+    let rest = evil.sign(&now, &small).json().len() - 1;
+    let largest = Made {
+        content: text(&"x".repeat(PDU_BYTES_MAX - rest)),
+        ..small.clone()
+    };
+    let largest = evil.sign(&now, &largest);
+    assert_eq!(largest.json().len(), PDU_BYTES_MAX);
+    let larger = text_of(&largest).replacen(r#""body":"x"#, r#""body":"xx"#, 1);
+    let small = text_of(&evil.sign(&now, &small));
+    let both = holding(&format!("{larger},{small}"));
+    let (status, answer) = evil.transaction(here, "1", &both).await;
+    assert_eq!(status, 200);
+    let id = largest.pdu().event_id.as_str();
+    let error = answer["pdus"][id]["error"].as_str().unwrap();
+    assert!(error.contains("larger than an event may be"), "{error}");
+    assert_eq!(here.bodies(room).await, ["x"]);
+    let exact = holding(&text_of(&largest));
+    let (_, answer) = evil.transaction(here, "2", &exact).await;
+    assert_eq!(answer["pdus"][id], json!({}));
+    assert_eq!(here.bodies(room).await.len(), 2);
 }

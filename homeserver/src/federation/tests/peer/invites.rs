@@ -11,7 +11,7 @@ use super::*;
 use crate::store::SetAccountData;
 
 /// An invite of Alice by Bob, with what of it is to be another.
-struct Invite {
+pub(super) struct Invite {
     version: RoomVersionId,
     sender: OwnedUserId,
     invited: OwnedUserId,
@@ -34,6 +34,16 @@ impl Default for Invite {
 impl World {
     /// Brings an invite as the peer; `spoil` may change the event after it was signed.
     async fn bring(&self, invite: &Invite, spoil: impl FnOnce(&mut Value)) -> (u16, Value) {
+        self.bring_with(invite, json!([]), spoil).await
+    }
+
+    /// As [`World::bring`], and shows a state of the room.
+    pub(super) async fn bring_with(
+        &self,
+        invite: &Invite,
+        state: Value,
+        spoil: impl FnOnce(&mut Value),
+    ) -> (u16, Value) {
         let at = UInt::from(1_000_u32);
         let template = EventTemplate {
             room_id: Some("!room:peer.org".try_into().unwrap()),
@@ -55,7 +65,8 @@ impl World {
         let id = signed.pdu().event_id.clone();
         let mut event: Value = serde_json::from_slice(signed.json()).unwrap();
         spoil(&mut event);
-        let body = json!({"room_version": invite.version, "event": event, "invite_room_state": []});
+        let body =
+            json!({"room_version": invite.version, "event": event, "invite_room_state": state});
         let path = format!("/_matrix/federation/v2/invite/!room:peer.org/{id}");
         self.ask("PUT", &path, body).await
     }

@@ -1,0 +1,78 @@
+//! Templates by which another server would have us sign what our user did not ask for.
+
+use super::*;
+
+/// What evil.example is asked to take in after it offered Carol a template for a membership: events with our signature.
+async fn signed_after(verb: &str, event: &Value) -> Vec<Value> {
+    let siege = Siege::start().await;
+    let Siege { here, evil, .. } = &siege;
+    let template = json!({ "room_version": "11", "event": event });
+    evil.serve(&format!("/make_{verb}/"), template);
+    let (room, carol) = (den(), user("@carol:one.example"));
+    let via = vec![evil.keys.server_name().to_owned()];
+    let rooms = &here.app.rooms;
+    let entered = match verb {
+        "join" => rooms.join(&room, &carol, None, via).await,
+        _ => rooms.knock(&room, &carol, None, via).await,
+    };
+    assert!(entered.is_err(), "nobody answered what was signed");
+    evil.heard(&format!("/send_{verb}/"))
+}
+
+fn den() -> OwnedRoomId {
+    "!den:evil.example".try_into().unwrap()
+}
+
+fn honest(membership: &str) -> Value {
+    json!({
+        "type": "m.room.member", "room_id": den(), "sender": "@carol:one.example",
+        "state_key": "@carol:one.example", "content": { "membership": membership },
+        "depth": 7, "prev_events": ["$before"], "auth_events": ["$create"],
+        "origin": "evil.example", "origin_server_ts": 5,
+    })
+}
+
+#[tokio::test]
+async fn a_template_for_anything_else_is_not_signed() {
+    for verb in ["join", "knock"] {
+        for (key, value) in [
+            ("type", json!("m.room.power_levels")),
+            ("room_id", json!("!other:one.example")),
+            ("sender", json!("@alice:one.example")),
+            ("state_key", json!("@mallory:evil.example")),
+            ("content", json!({ "membership": "ban" })),
+            ("content", json!({ "membership": "leave" })),
+            ("prev_events", json!([5])),
+            ("depth", json!("7")),
+        ] {
+            let mut event = honest(verb);
+            event[key] = value;
+            let signed = signed_after(verb, &event).await;
+            assert!(signed.is_empty(), "{verb} {key}: {signed:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_an_honest_template_the_place_is_signed_and_nothing_more() {
+    for verb in ["join", "knock"] {
+        let mut event = honest(verb);
+        event["content"]["org.example.oath"] = json!("I owe Mallory everything");
+        event["content"]["displayname"] = json!("Mallory's");
+        event["org.example.oath"] = json!(true);
+        event["redacts"] = json!("$something");
+        event["unsigned"] = json!({ "a": 1 });
+        let signed = signed_after(verb, &event).await;
+        let [signed] = &signed[..] else {
+            panic!("one is signed: {signed:?}");
+        };
+        assert!(signed["signatures"]["one.example"].is_object());
+        let text = signed.to_string();
+        for foreign in ["oath", "Mallory", "redacts", "unsigned"] {
+            assert!(!text.contains(foreign), "{text}");
+        }
+        assert_eq!(signed["content"]["membership"], verb);
+        assert_eq!(signed["origin_server_ts"], MockClock::START_MS);
+        assert_eq!(signed["prev_events"], json!(["$before"]));
+    }
+}

@@ -24,6 +24,7 @@ mod backups;
 mod conformance;
 mod data;
 mod directory;
+mod json;
 mod keys;
 mod media;
 mod moderation;

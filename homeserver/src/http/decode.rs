@@ -1,7 +1,8 @@
 //! Bytes to ruma requests, ruma responses to bytes.
 //!
-//! Invariant: a body is read whole and at most [`BODY_BYTES_MAX`] long (media has its own way in),
-//! and JSON is accepted only if it is UTF-8, has no duplicate keys and is not nested too deeply.
+//! Invariant: a body is read whole and at most [`BODY_BYTES_MAX`] long (media has its own way in), and JSON is accepted only
+//! if it is UTF-8, an object, has no duplicate keys and is not nested too deeply, also where it is kept as it came: it is
+//! served again inside other JSON, which a reader with narrower limits could then not read at all.
 
 use axum::{
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
@@ -10,6 +11,7 @@ use axum::{
 use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use passeur_protocol::json::check_client_json;
 use ruma::api::{IncomingRequest, IncomingRequestExt, OutgoingResponse, OutgoingResponseExt};
 
 use super::error::ApiError;
@@ -39,7 +41,11 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let arguments = path_arguments(&mut parts, state).await?;
-        let body = read_body(body, BODY_BYTES_MAX).await?;
+        let body = if T::METHOD == http::Method::GET {
+            read_body(body, BODY_BYTES_MAX).await?
+        } else {
+            read_json(body, BODY_BYTES_MAX).await?
+        };
         decode(parts, body, &arguments).map(Self)
     }
 }
@@ -73,35 +79,33 @@ pub async fn read_body(body: axum::body::Body, bytes_max: usize) -> Result<Bytes
     }
 }
 
-/// Reads a body that no type of ruma's stands for.
+/// Reads a body of at most `bytes_max` that is to be JSON, or nothing, strictly: what it returns may be kept as it is.
 ///
 /// # Errors
-/// `M_NOT_JSON`, `M_BAD_JSON`.
-pub fn parse_json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    must_be_object(body)?;
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            ApiError::bad_json("The body lacks something, or holds a value of a wrong type")
-        }
-        _ => ApiError::not_json("The body is not JSON"),
-    })
-}
-
-/// Every body of the API is a JSON object; serde would take a list for a structure as well.
-fn must_be_object(body: &[u8]) -> Result<(), ApiError> {
-    match body.trim_ascii_start().first() {
-        Some(b'{') => Ok(()),
-        _ if super::error::is_json(body) => {
-            Err(ApiError::bad_json("The body is not a JSON object"))
-        }
-        _ => Err(ApiError::not_json("The body is not JSON")),
+/// `M_NOT_JSON`, `M_BAD_JSON`, `M_TOO_LARGE`.
+pub async fn read_json(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let body = read_body(body, bytes_max).await?;
+    if !body.is_empty() {
+        check_client_json(&body, bytes_max).map_err(ApiError::from_json)?;
     }
+    Ok(body)
 }
 
-/// Turns the parts of a request into a typed one.
+/// Makes a value of a body that was read strictly and that no type of ruma's stands for.
 ///
 /// # Errors
-/// `M_NOT_JSON` for a body that is no JSON, `M_BAD_JSON` for one of another shape,
+/// `M_NOT_JSON` for no body, `M_BAD_JSON` for one of another shape.
+pub fn parse_json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+    if body.is_empty() {
+        return Err(ApiError::not_json("The body is not JSON"));
+    }
+    serde_json::from_slice(body).map_err(|_| ApiError::bad_shape())
+}
+
+/// Turns the parts of a request into a typed one. The body was read strictly.
+///
+/// # Errors
+/// `M_BAD_JSON` for a body of another shape,
 /// `M_INVALID_PARAM` for wrong values in path or query.
 pub fn decode<T: IncomingRequest>(
     parts: Parts,
@@ -114,13 +118,9 @@ pub fn decode<T: IncomingRequest>(
     } else {
         body
     };
-    if T::METHOD != http::Method::GET {
-        must_be_object(&body)?;
-    }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let request = http::Request::from_parts(parts, body.as_ref());
-    T::try_from_http_request(request, &arguments)
-        .map_err(|error| ApiError::from_decoding(&error, &body))
+    T::try_from_http_request(request, &arguments).map_err(|error| ApiError::from_decoding(&error))
 }
 
 impl<T: OutgoingResponse> IntoResponse for RumaResponse<T> {

@@ -12,6 +12,7 @@ mod sync;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use passeur_protocol::json::JsonError;
 use ruma::api::{
     client::uiaa::UiaaInfo,
     error::{DeserializationError, ErrorKind, FromHttpRequestError, UnknownTokenErrorData},
@@ -78,6 +79,21 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::NotJson, message)
     }
 
+    /// 400 `M_BAD_JSON`, for JSON of another shape than the endpoint's.
+    pub fn bad_shape() -> Self {
+        Self::bad_json("The body lacks something, or holds a value of a wrong type")
+    }
+
+    /// What a body that was refused by its form is answered with.
+    pub fn from_json(error: JsonError) -> Self {
+        match error {
+            JsonError::TooLarge { .. } => Self::too_large(),
+            error if error.is_not_json() => Self::not_json("The body is not JSON"),
+            JsonError::NotAnObject => Self::bad_json("The body is not a JSON object"),
+            _ => Self::bad_json("The body has a key twice or is nested too deeply"),
+        }
+    }
+
     /// 413 `M_TOO_LARGE`.
     pub fn too_large() -> Self {
         Self::new(
@@ -139,17 +155,13 @@ impl ApiError {
     }
 
     /// What a request that could not be decoded is answered with.
-    pub fn from_decoding(error: &FromHttpRequestError, body: &[u8]) -> Self {
+    pub fn from_decoding(error: &FromHttpRequestError) -> Self {
         let FromHttpRequestError::Deserialization(error) = error else {
             return Self::method_not_allowed();
         };
         match error {
-            DeserializationError::Json(_) if !is_json(body) => {
-                Self::not_json("The body is not JSON")
-            }
-            DeserializationError::Json(_) => {
-                Self::bad_json("The body lacks something, or holds a value of a wrong type")
-            }
+            // That it is JSON was seen before.
+            DeserializationError::Json(_) => Self::bad_shape(),
             DeserializationError::Utf8(_) => Self::not_json("The request is not UTF-8"),
             // The library has no kind of its own for it.
             DeserializationError::Query(error) if error.to_string().contains("missing field") => {
@@ -158,13 +170,6 @@ impl ApiError {
             _ => Self::invalid_param("The path or the query holds an invalid value"),
         }
     }
-}
-
-/// Whether the bytes are JSON at all, whatever it says.
-pub(super) fn is_json(body: &[u8]) -> bool {
-    // Of slices, what is ignored is not checked to be UTF-8.
-    std::str::from_utf8(body)
-        .is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
 }
 
 impl From<StoreError> for ApiError {

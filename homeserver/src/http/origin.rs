@@ -11,7 +11,7 @@ use axum::extract::{FromRef, FromRequest, Request};
 use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
 use passeur_protocol::{
-    json::{JsonError, canonical_body},
+    json::canonical_body,
     limits::TRANSACTION_BYTES_MAX,
     x_matrix::{self, SignedRequest},
 };
@@ -82,7 +82,9 @@ impl OriginVerifier {
         // where they are used: one that does not hold must not keep back the others.
         let signed = match body.is_empty() {
             true => None,
-            false => Some(canonical_body(body, TRANSACTION_BYTES_MAX).map_err(refuse_json)?),
+            false => {
+                Some(canonical_body(body, TRANSACTION_BYTES_MAX).map_err(ApiError::from_json)?)
+            }
         };
         self.check_signatures(parts, signed.as_deref(), &origin, &claimed)
             .await?;
@@ -142,14 +144,6 @@ fn claims(parts: &Parts, us: &ServerName) -> Result<Vec<XMatrix>, ApiError> {
 
 fn unauthorized(message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthorized, message)
-}
-
-fn refuse_json(error: JsonError) -> ApiError {
-    match error {
-        JsonError::TooLarge { .. } => ApiError::too_large(),
-        error if error.is_not_json() => ApiError::not_json("The body is not JSON"),
-        _ => ApiError::bad_json("The body is not canonical JSON"),
-    }
 }
 
 /// A request that another server signed: the extractor of every endpoint that needs to know who asks.

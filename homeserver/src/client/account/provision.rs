@@ -16,7 +16,7 @@ use crate::{
     accounts::{Login, Registration},
     app::App,
     http::{
-        decode::{parse_json, raw_json, read_body},
+        decode::{parse_json, raw_json, read_json},
         error::ApiError,
     },
 };
@@ -57,7 +57,7 @@ pub(crate) async fn provision_route(
         .shared_secret
         .as_ref()
         .ok_or_else(ApiError::unrecognized)?;
-    let body: Body = parse_json(&read_body(body, BODY_BYTES_MAX).await?)?;
+    let body: Body = parse_json(&read_json(body, BODY_BYTES_MAX).await?)?;
     if !app.nonces.redeem(&body.nonce) || !is_proven(secret.expose(), &body) {
         return Err(ApiError::forbidden("The nonce or the MAC is wrong"));
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{
     app::App,
     http::{
-        decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, path_arguments, read_body},
+        decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, path_arguments, read_json},
         error::ApiError,
         requester::Requester,
     },
@@ -24,7 +24,7 @@ pub(crate) async fn set_room_visibility_route(
 ) -> ApiResult<v3::Response> {
     let (mut parts, body) = request.into_parts();
     let arguments = path_arguments(&mut parts, &()).await?;
-    let body = with_default(read_body(body, BODY_BYTES_MAX).await?);
+    let body = with_default(read_json(body, BODY_BYTES_MAX).await?);
     let request: v3::Request = decode(parts, body, &arguments)?;
     let snapshot = app.rooms.snapshot(&request.room_id).await?;
     let snapshot = snapshot.ok_or_else(|| ApiError::not_found("There is no such room here"))?;

@@ -12,7 +12,7 @@ use super::set;
 use crate::{
     app::App,
     http::{
-        decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, path_arguments, read_body},
+        decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, path_arguments, read_json},
         error::ApiError,
         requester::Active,
     },
@@ -26,7 +26,7 @@ pub(crate) async fn set_profile_field_route(
 ) -> ApiResult<v3::Response> {
     let (mut parts, body) = request.into_parts();
     let arguments = path_arguments(&mut parts, &()).await?;
-    let body = read_body(body, BODY_BYTES_MAX).await?;
+    let body = read_json(body, BODY_BYTES_MAX).await?;
     let object: Option<BTreeMap<String, IgnoredAny>> = serde_json::from_slice(&body).ok();
     if let (Some(object), Some(field)) = (object, arguments.get(1))
         && !object.contains_key(field)

@@ -26,7 +26,7 @@ use crate::{
     app::App,
     client::reading::{ReadableRoom, answer},
     http::{
-        decode::{BODY_BYTES_MAX, parse_json, raw_json, read_body},
+        decode::{BODY_BYTES_MAX, parse_json, raw_json, read_json},
         error::ApiError,
         requester::Requester,
     },
@@ -57,7 +57,7 @@ pub(crate) async fn search_events_route(
     Query(query): Query<SearchQuery>,
     body: HttpBody,
 ) -> Result<Response, ApiError> {
-    let body: Body = parse_json(&read_body(body, BODY_BYTES_MAX).await?)?;
+    let body: Body = parse_json(&read_json(body, BODY_BYTES_MAX).await?)?;
     let token = match &query.next_batch {
         Some(token) => SearchToken::parse(token)?,
         None => SearchToken {

@@ -15,7 +15,7 @@ use crate::{
     app::App,
     http::{
         decode::{
-            ApiResult, BODY_BYTES_MAX, Ruma, RumaResponse, decode, path_arguments, read_body,
+            ApiResult, BODY_BYTES_MAX, Ruma, RumaResponse, decode, path_arguments, read_json,
         },
         error::ApiError,
         requester::{Active, Requester},
@@ -46,7 +46,7 @@ pub(crate) async fn send_without_state_key_route(
     let (mut parts, body) = request.into_parts();
     let mut arguments = path_arguments(&mut parts, &()).await?;
     arguments.push(String::new());
-    let body = read_body(body, BODY_BYTES_MAX).await?;
+    let body = read_json(body, BODY_BYTES_MAX).await?;
     set(app, requester, decode(parts, body, &arguments)?).await
 }
 

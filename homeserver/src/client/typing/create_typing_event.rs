@@ -10,7 +10,7 @@ use crate::{
     app::App,
     client::reading::ReadableRoom,
     http::{
-        decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, path_arguments, read_body},
+        decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, path_arguments, read_json},
         error::ApiError,
         requester::Requester,
     },
@@ -44,7 +44,7 @@ pub(crate) async fn create_typing_event_route(
 async fn read(request: axum::extract::Request) -> Result<v3::Request, ApiError> {
     let (mut parts, body) = request.into_parts();
     let arguments = path_arguments(&mut parts, &()).await?;
-    let mut body = read_body(body, BODY_BYTES_MAX).await?;
+    let mut body = read_json(body, BODY_BYTES_MAX).await?;
     if let Ok(mut object) = serde_json::from_slice::<Map<String, Value>>(&body)
         && object.get("typing") == Some(&Value::Bool(true))
         && !object.contains_key("timeout")

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// The store is closed: the server is stopping.
     #[error("the database is closed")]
     Closed,
+    /// A change broke an invariant of this program and was rolled back.
+    #[error("a change panicked")]
+    Panicked,
     /// The database URL names neither SQLite nor PostgreSQL.
     #[error("the database URL must begin with sqlite: or postgres:")]
     UnknownEngine,

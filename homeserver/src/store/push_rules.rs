@@ -196,7 +196,7 @@ impl EditPushRules {
                 rule,
                 after,
                 before,
-            } => Ok(rules.insert((**rule).clone(), after.as_deref(), before.as_deref())?),
+            } => insert(rules, rule, after.as_deref(), before.as_deref()),
             PushRuleEdit::Remove { kind, rule_id } => {
                 rules
                     .remove(kind.clone(), rule_id)
@@ -221,4 +221,29 @@ impl EditPushRules {
                 .map_err(|_| PushRuleError::NotFound),
         }
     }
+}
+
+/// Adds a rule, or replaces one of the same id, which stays switched as it was. One that is put somewhere is taken away first, so
+/// that its place is counted among the others.
+fn insert(
+    rules: &mut Ruleset,
+    rule: &NewPushRule,
+    after: Option<&str>,
+    before: Option<&str>,
+) -> Result<(), PushRuleError> {
+    let (kind, id) = (rule.kind(), rule.rule_id().to_owned());
+    if after == Some(&id) || before == Some(&id) {
+        return Err(InsertPushRuleError::UnknownRuleId.into());
+    }
+    let existing = rules.get(kind.clone(), &id);
+    let enabled = existing.map(|rule| rule.enabled());
+    if enabled.is_some() && (after.is_some() || before.is_some()) {
+        // Rules of the server's are refused below, by their id.
+        let _ = rules.remove(kind.clone(), &id);
+    }
+    rules.insert(rule.clone(), after, before)?;
+    if let Some(enabled) = enabled {
+        let _ = rules.set_enabled(kind, &id, enabled);
+    }
+    Ok(())
 }

@@ -5,19 +5,17 @@
 //! that one bad change never fails another. On PostgreSQL the log's lock is the transaction's
 //! first statement and the head is read after it.
 
-use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
+use std::{collections::VecDeque, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
+use futures_util::FutureExt;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    SqliteTransactionMode, Statement, TransactionOptions,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait,
+    QueryFilter, QueryOrder, QuerySelect, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{
-    Engine, Heads, LogRow, StoreError, Tx,
-    connection::{self, Connection, Transaction},
-    entity::log,
-};
+use super::{Engine, Heads, LogRow, StoreError, Tx, entity::log};
 
 /// Changes that may wait for the writer; more wait in their callers.
 const WAITING_MAX: usize = 1024;
@@ -131,7 +129,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the task on the one connection that writes.
-    pub(super) fn start(write: Connection, engine: Engine, heads: Arc<Heads>) -> Self {
+    pub(super) fn start(write: DatabaseConnection, engine: Engine, heads: Arc<Heads>) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let sender = jobs.downgrade();
         let (checkpoints, checkpoints_waiting) = mpsc::channel(CHECKPOINTS_WAITING_MAX);
@@ -190,7 +188,7 @@ impl Writer {
 }
 
 struct Task {
-    write: Connection,
+    write: DatabaseConnection,
     engine: Engine,
     heads: Arc<Heads>,
     waiting: mpsc::Receiver<Box<dyn Waiting>>,
@@ -202,18 +200,16 @@ impl Task {
         let mut taken = Vec::with_capacity(BATCH_MAX);
         loop {
             tokio::select! {
-                // Those who wait for a checkpoint are few, and busy times must not keep them waiting.
-                biased;
-                Some(waiting) = self.checkpoints.recv() => {
-                    // A caller that has gone away does not mind.
-                    let _ = waiting.send(self.checkpoint().await);
-                }
                 count = self.waiting.recv_many(&mut taken, BATCH_MAX) => {
                     if count == 0 {
                         break;
                     }
                     let batch: Batch = taken.drain(..).collect();
                     self.commit_together(batch).await;
+                }
+                Some(waiting) = self.checkpoints.recv() => {
+                    // A caller that has gone away does not mind.
+                    let _ = waiting.send(self.checkpoint().await);
                 }
             }
         }
@@ -278,7 +274,9 @@ impl Task {
     async fn try_commit(&self, batch: &mut Batch) -> Result<Published, StoreError> {
         let (mut tx, foreign) = self.begin().await?;
         for job in batch.iter_mut() {
-            if let Err(error) = job.apply(&mut tx).await {
+            // A change that panics fails alone: without this task nobody could write any more. Its hook has logged where.
+            let applied = AssertUnwindSafe(job.apply(&mut tx)).catch_unwind().await;
+            if let Err(error) = applied.unwrap_or(Err(StoreError::Panicked)) {
                 // The connection is given back either way; the first error is the one that counts.
                 let _ = tx.rollback().await;
                 return Err(error);
@@ -303,7 +301,7 @@ impl Task {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let connection = connection::begin(&self.write, options).await?;
+        let connection = self.write.begin_with_options(options).await?;
         if self.engine == Engine::Postgres {
             connection.execute_unprepared(LOG_LOCK).await?;
         }
@@ -325,7 +323,10 @@ impl Task {
 }
 
 /// The rows above a position, at most [`FOREIGN_ROWS_MAX`].
-async fn foreign_rows(connection: &Transaction, known: i64) -> Result<Vec<LogRow>, StoreError> {
+async fn foreign_rows(
+    connection: &DatabaseTransaction,
+    known: i64,
+) -> Result<Vec<LogRow>, StoreError> {
     let rows = log::Entity::find()
         .filter(log::Column::Position.gt(known))
         .order_by_asc(log::Column::Position)
@@ -362,6 +363,35 @@ fn clone(error: &StoreError) -> StoreError {
             found: *found,
         },
         StoreError::Closed => StoreError::Closed,
+        StoreError::Panicked => StoreError::Panicked,
         StoreError::UnknownEngine => StoreError::UnknownEngine,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing;
+
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Change for Broken {
+        type Output = ();
+
+        async fn apply(&self, _: &mut Tx) -> Result<(), StoreError> {
+            panic!("an invariant of ours does not hold");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_that_panics_fails_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = testing::open_in(folder.path()).await;
+        let (one, broken, two) =
+            tokio::join!(store.commit(Look), store.commit(Broken), store.commit(Look));
+        assert!(matches!(broken, Err(StoreError::Panicked)));
+        assert!(one.is_ok() && two.is_ok());
+        assert!(store.commit(Look).await.is_ok());
     }
 }

@@ -117,6 +117,34 @@ async fn own_rules_stand_where_they_are_put() {
 }
 
 #[tokio::test]
+async fn a_rule_moves_down_and_past_the_last() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let put = async |id: &str| {
+        let body = json!({"actions": ["notify"], "pattern": "cake"});
+        server
+            .put(&alice, &format!("{RULES}/content/{id}"), body)
+            .await
+    };
+    let order = async || order(&server, &alice, "content").await.join("");
+    for id in ["c", "b", "a"] {
+        expect_ok(put(id).await);
+    }
+    expect_ok(put("a?before=c").await);
+    assert_eq!(order().await, "bac");
+    expect_ok(put("b?after=a").await);
+    assert_eq!(order().await, "abc");
+    let off = json!({"enabled": false});
+    let enabled = format!("{RULES}/content/a/enabled");
+    expect_ok(server.put(&alice, &enabled, off.clone()).await);
+    expect_ok(put("a?after=c").await);
+    assert_eq!(order().await, "bca");
+    assert_eq!(expect_ok(server.get(&alice, &enabled).await), off);
+    assert_eq!(put("a?after=a").await.0, 400);
+    assert_eq!(order().await, "bca");
+}
+
+#[tokio::test]
 async fn rules_that_are_none_are_refused() {
     let server = Server::start().await;
     let alice = server.register("alice").await;

@@ -21,7 +21,7 @@ mod signatures;
 mod upload;
 
 pub use self::{
-    claim::{ClaimAnswer, Claims},
+    claim::{ClaimAnswer, ClaimedKeys, Claims},
     cross_signing::SigningKeysUpload,
     query::{KeyQuery, QueryAnswer},
     remote::{

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use passeur_protocol::expiry::to_device_ttl_of;
 use ruma::{DeviceId, OwnedServerName, OwnedUserId, UserId, to_device::DeviceIdOrAllDevices};
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::Accounts;
 use crate::store::{NewEdu, NewToDevice, SendToDevice, StoreError, ToDeviceTransaction};
@@ -44,6 +44,22 @@ pub enum ToDeviceError {
 #[derive(Serialize)]
 struct Event<'a> {
     content: &'a RawValue,
+    sender: &'a UserId,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+}
+
+/// Messages on their way to another server; contents stay as they came.
+#[derive(Serialize)]
+struct Edu<'a> {
+    content: EduContent<'a>,
+    edu_type: &'static str,
+}
+
+#[derive(Serialize)]
+struct EduContent<'a> {
+    message_id: String,
+    messages: &'a Batch<'a>,
     sender: &'a UserId,
     #[serde(rename = "type")]
     event_type: &'a str,
@@ -145,7 +161,7 @@ impl Accounts {
                 let (bytes, batch) = open.entry(expires_ms).or_default();
                 if *bytes > 0 && *bytes + content.get().len() > EDU_CONTENT_BYTES {
                     let full = std::mem::take(batch);
-                    edus.push(self.edu(&server, sender, event_type, &full, expires_ms));
+                    edus.push(self.edu(&server, sender, event_type, &full, expires_ms)?);
                     *bytes = 0;
                 }
                 *bytes += content.get().len();
@@ -153,7 +169,7 @@ impl Accounts {
                 devices.insert(target.to_string(), content);
             }
             for (expires_ms, (_, batch)) in open {
-                edus.push(self.edu(&server, sender, event_type, &batch, expires_ms));
+                edus.push(self.edu(&server, sender, event_type, &batch, expires_ms)?);
             }
         }
         Ok(edus)
@@ -166,21 +182,23 @@ impl Accounts {
         event_type: &str,
         messages: &Batch<'_>,
         expires_ms: Option<i64>,
-    ) -> NewEdu {
-        let body = json!({
-            "edu_type": "m.direct_to_device",
-            "content": {
-                "sender": sender,
-                "type": event_type,
-                "message_id": self.rng.token(MESSAGE_ID_CHARS),
-                "messages": messages,
+    ) -> Result<NewEdu, StoreError> {
+        let edu = Edu {
+            content: EduContent {
+                message_id: self.rng.token(MESSAGE_ID_CHARS),
+                messages,
+                sender,
+                event_type,
             },
-        });
-        NewEdu {
+            edu_type: "m.direct_to_device",
+        };
+        let body = serde_json::to_string(&edu)
+            .map_err(|_| StoreError::corrupt("outbound_edus", "body"))?;
+        Ok(NewEdu {
             destination: server.clone(),
-            body: body.to_string(),
+            body,
             expires_ms,
-        }
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use ruma::{
     },
     serde::Raw,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -54,6 +54,8 @@ type Entries = BTreeMap<String, BTreeMap<String, Box<RawValue>>>;
 struct Algorithm {
     name: String,
     auth_data: String,
+    /// The version that it says it is of.
+    version: Option<String>,
 }
 
 impl Algorithm {
@@ -62,6 +64,7 @@ impl Algorithm {
         struct Wire {
             algorithm: String,
             auth_data: Box<RawValue>,
+            version: Option<String>,
         }
         if json.get().len() > ALGORITHM_BYTES_MAX {
             return Err(ApiError::too_large());
@@ -74,6 +77,7 @@ impl Algorithm {
         Ok(Self {
             name: wire.algorithm,
             auth_data: wire.auth_data.get().to_owned(),
+            version: wire.version,
         })
     }
 }
@@ -84,7 +88,11 @@ fn no_backup() -> ApiError {
 
 /// The number of a version as clients name it.
 fn version_of(version: &str) -> Result<i64, ApiError> {
-    version.parse().map_err(|_| no_backup())
+    let number: i64 = version.parse().map_err(|_| no_backup())?;
+    // Only as it was told: `+1` and `01` name nothing.
+    Some(number)
+        .filter(|number| number.to_string() == version)
+        .ok_or_else(no_backup)
 }
 
 /// A version that exists.
@@ -94,22 +102,34 @@ async fn existing(app: &App, user: &UserId, version: &str) -> Result<Backup, Api
     found.ok_or_else(no_backup)
 }
 
+/// A version as clients see it; its data as they were sent.
+#[derive(Debug, Serialize)]
+struct Described {
+    algorithm: String,
+    auth_data: Box<RawValue>,
+    count: u64,
+    etag: String,
+    version: String,
+}
+
+/// The sessions of a room, as clients see them.
+#[derive(Debug, Serialize)]
+struct Sessions {
+    sessions: BTreeMap<String, Box<RawValue>>,
+}
+
 /// A version as clients see it: algorithm with its data, count and etag.
-async fn describe(
-    app: &App,
-    user: &UserId,
-    backup: &Backup,
-) -> Result<serde_json::Value, ApiError> {
+async fn describe(app: &App, user: &UserId, backup: &Backup) -> Result<Described, ApiError> {
     let auth_data: Box<RawValue> =
         RawValue::from_string(backup.auth_data.clone()).map_err(|_| ApiError::internal())?;
     let count = app.store.backup_count(user, backup.version).await?;
-    Ok(serde_json::json!({
-        "algorithm": backup.algorithm,
-        "auth_data": auth_data,
-        "count": count,
-        "etag": backup.etag.to_string(),
-        "version": backup.version.to_string(),
-    }))
+    Ok(Described {
+        algorithm: backup.algorithm.clone(),
+        auth_data,
+        count,
+        etag: backup.etag.to_string(),
+        version: backup.version.to_string(),
+    })
 }
 
 /// An entry as it is stored, with what decides which of two is kept.

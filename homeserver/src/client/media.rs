@@ -11,14 +11,13 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ruma::{
     ServerName,
-    api::error::ErrorKind,
     http_headers::{ContentDisposition, ContentDispositionType},
 };
 
-use crate::{app::App, http::error::ApiError};
+use crate::{app::App, http::error::ApiError, media::FetchError};
 
 pub(crate) mod create_content;
 pub(crate) mod create_content_async;
@@ -94,8 +93,7 @@ async fn find(
     timeout: Duration,
 ) -> Result<Served, ApiError> {
     if !app.media.is_local(server) {
-        let fetched = app.media.fetch(server, id, timeout).await;
-        let media = fetched.ok_or_else(no_media)?;
+        let media = app.media.fetch(server, id, timeout).await?;
         return Ok(Served {
             size: media.size(),
             content_type: media.content_type.clone(),
@@ -103,13 +101,9 @@ async fn find(
             body: Body::from_stream(media.pieces()),
         });
     }
-    let row = app.media.find(id).await?.ok_or_else(no_media)?;
+    let row = app.media.find(id).await?.ok_or(FetchError::NotFound)?;
     if row.size.is_none() {
-        return Err(ApiError::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            ErrorKind::NotYetUploaded,
-            "The media have not been uploaded yet",
-        ));
+        return Err(FetchError::NotYetUploaded.into());
     }
     let file = app.media.open(&row).await.map_err(|error| {
         tracing::error!(%error, "a file of media cannot be read");
@@ -121,10 +115,6 @@ async fn find(
         content_type: row.content_type,
         filename: row.filename,
     })
-}
-
-fn no_media() -> ApiError {
-    ApiError::not_found("There are no such media")
 }
 
 impl IntoResponse for Served {

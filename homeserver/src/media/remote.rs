@@ -18,10 +18,19 @@ use ruma::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Media, is_media_id};
-use crate::{clock::within, outbound::Bounds};
+use crate::{
+    clock::within,
+    outbound::{Bounds, RemoteError},
+};
 
 /// The longest that a client may make us wait.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// The longest that a file which is there may take.
+const TRANSFER_TIME_MAX: Duration = Duration::from_secs(60);
+/// The longest wait for memory.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(20);
+/// The errcode of what has a name and no content yet.
+const NOT_YET_UPLOADED: &str = "M_NOT_YET_UPLOADED";
 /// What the answer may have besides the file, in bytes.
 const ENVELOPE_BYTES_MAX: usize = 16 * 1024;
 
@@ -31,6 +40,33 @@ pub(super) const UNIT_BYTES: u64 = 1024 * 1024;
 pub(super) const UNITS_MAX: u32 = 256;
 /// Bytes that are handed on at once.
 const PIECE_BYTES: usize = 64 * 1024;
+
+/// Why there are no media of another server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// That server has no such thing, or does not answer.
+    #[error("no such media")]
+    NotFound,
+    /// They have not been uploaded yet.
+    #[error("not uploaded yet")]
+    NotYetUploaded,
+    /// They are larger than an upload here.
+    #[error("too large")]
+    TooLarge,
+    /// There is no memory for them now.
+    #[error("too busy")]
+    Busy,
+}
+
+impl From<RemoteError> for FetchError {
+    fn from(error: RemoteError) -> Self {
+        match error.errcode() {
+            Some(NOT_YET_UPLOADED) => Self::NotYetUploaded,
+            _ if error == RemoteError::TooLarge => Self::TooLarge,
+            _ => Self::NotFound,
+        }
+    }
+}
 
 /// A file of another server.
 #[derive(Debug)]
@@ -61,15 +97,18 @@ impl RemoteMedia {
 }
 
 impl Media {
-    /// Fetches media of another server; none if it has no such thing or does not answer.
+    /// Fetches media of another server, which waits at most `timeout` for their upload.
+    ///
+    /// # Errors
+    /// [`FetchError`].
     pub async fn fetch(
         &self,
         server: &ServerName,
         id: &str,
         timeout: Duration,
-    ) -> Option<RemoteMedia> {
+    ) -> Result<RemoteMedia, FetchError> {
         if !is_media_id(id) {
-            return None;
+            return Err(FetchError::NotFound);
         }
         let timeout = timeout.min(TIMEOUT_MAX);
         let mut request = get_content::v1::Request::new(id.to_owned());
@@ -77,25 +116,29 @@ impl Media {
         let bytes_max = usize::try_from(self.upload_bytes_max()).unwrap_or(usize::MAX);
         let bounds = Bounds {
             bytes_max: bytes_max.saturating_add(ENVELOPE_BYTES_MAX),
-            timeout,
+            // The client's limit is for waiting for the upload, not for what is there already.
+            timeout: timeout.saturating_add(TRANSFER_TIME_MAX),
         };
         // What is fetched is whole in memory: as much as it may be is set aside for it first.
         let units = self.upload_bytes_max().div_ceil(UNIT_BYTES);
         let units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, UNITS_MAX);
         let waiting = Arc::clone(&self.remote_units).acquire_many_owned(units);
-        let memory = within(&*self.clock, timeout, waiting).await.ok()?.ok()?;
-        let answer = self.remote.call(server, request, bounds).await.ok()?;
+        let memory = within(&*self.clock, MEMORY_WAIT_MAX, waiting).await;
+        let memory = memory.ok().and_then(Result::ok).ok_or(FetchError::Busy)?;
+        let answer = self.remote.call(server, request, bounds).await?;
         match answer.content {
             // What is around the file may be shorter than was allowed for it.
-            FileOrLocation::File(content) if content.file.len() > bytes_max => None,
-            FileOrLocation::File(content) => Some(RemoteMedia {
+            FileOrLocation::File(content) if content.file.len() > bytes_max => {
+                Err(FetchError::TooLarge)
+            }
+            FileOrLocation::File(content) => Ok(RemoteMedia {
                 file: content.file.into(),
                 memory,
                 content_type: content.content_type,
                 filename: content.content_disposition.and_then(|d| d.filename),
             }),
             // A location is another server's word for where to go: not followed.
-            _ => None,
+            _ => Err(FetchError::NotFound),
         }
     }
 }

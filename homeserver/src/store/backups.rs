@@ -266,11 +266,11 @@ pub struct DeleteBackup {
 }
 
 impl Change for DeleteBackup {
-    /// Whether there was one.
+    /// Whether there ever was one.
     type Output = bool;
 
     async fn apply(&self, tx: &mut Tx) -> Result<bool, StoreError> {
-        let updated = key_backups::Entity::update_many()
+        key_backups::Entity::update_many()
             .col_expr(key_backups::Column::Deleted, Expr::value(true))
             .col_expr(key_backups::Column::AuthData, Expr::value("{}"))
             .filter(key_backups::Column::UserId.eq(self.user_id.as_str()))
@@ -279,7 +279,11 @@ impl Change for DeleteBackup {
             .exec(tx.connection())
             .await?;
         delete(tx, &self.user_id, self.version, &KeySelection::default()).await?;
-        Ok(updated.rows_affected == 1)
+        // "If the backup was previously deleted, the call should succeed rather than returning an error."
+        let known = key_backups::Entity::find_by_id((self.user_id.to_string(), self.version))
+            .one(tx.connection())
+            .await?;
+        Ok(known.is_some())
     }
 }
 

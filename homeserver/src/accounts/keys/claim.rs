@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use ruma::{OneTimeKeyAlgorithm, OwnedDeviceId, OwnedServerName, OwnedUserId};
 use serde_json::value::RawValue;
 
-use super::{Keys, remote::RemoteClaims};
+use super::{Keys, check::one_time_key, remote::RemoteClaims};
 use crate::store::{ClaimedFrom, StoreError};
 
 /// The longest that a client may make us wait for other servers.
@@ -22,10 +22,14 @@ const SERVERS_AT_ONCE_MAX: usize = 50;
 pub type Claims = BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, OneTimeKeyAlgorithm>>;
 
 /// Keys by user, device and key id.
+pub type ClaimedKeys =
+    BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, BTreeMap<String, Box<RawValue>>>>;
+
+/// What was claimed.
 #[derive(Clone, Debug, Default)]
 pub struct ClaimAnswer {
     /// The keys.
-    pub keys: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, BTreeMap<String, Box<RawValue>>>>,
+    pub keys: ClaimedKeys,
     /// Servers that did not answer.
     pub failures: Vec<OwnedServerName>,
 }
@@ -55,13 +59,7 @@ impl Keys {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn claim_local(
-        &self,
-        wanted: Claims,
-    ) -> Result<
-        BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, BTreeMap<String, Box<RawValue>>>>,
-        StoreError,
-    > {
+    pub async fn claim_local(&self, wanted: Claims) -> Result<ClaimedKeys, StoreError> {
         let mut from = Vec::new();
         for (user, devices) in wanted {
             if !self.is_local(&user) {
@@ -110,7 +108,12 @@ impl Keys {
                 };
                 let devices = devices
                     .into_iter()
-                    .filter(|(device, _)| asked.contains_key(device));
+                    .filter(|(device, _)| asked.contains_key(device))
+                    // One that is no key stands in the way of no other.
+                    .map(|(device, mut keys)| {
+                        keys.retain(|id, key| one_time_key(id, key).is_ok());
+                        (device, keys)
+                    });
                 answer.keys.insert(user, devices.collect());
             }
         }

@@ -52,7 +52,10 @@ impl Keys {
         upload: SigningKeysUpload<'_>,
     ) -> Result<(), KeysError> {
         let (stored, keys) = self.checked(user, upload).await?;
-        if keys.is_empty() || is_same(&stored, &keys) {
+        if keys.is_empty() && !stored.cross_signing.contains_key(&KeyUsage::Master) {
+            return Err(KeysError::NoMasterKey);
+        }
+        if is_same(&stored, &keys) {
             return Ok(());
         }
         let keys = keys.into_iter().map(|key| {

@@ -9,7 +9,7 @@ use super::{describe, existing};
 use crate::{
     app::App,
     http::{
-        decode::{Ruma, raw_json},
+        decode::{Ruma, serialized},
         error::ApiError,
         requester::Requester,
     },
@@ -23,6 +23,5 @@ pub(crate) async fn get_backup_info_route(
 ) -> Result<Response, ApiError> {
     let user = &requester.user_id;
     let backup = existing(&app, user, &request.version).await?;
-    let body = describe(&app, user, &backup).await?;
-    Ok(raw_json(body.to_string()))
+    serialized(&describe(&app, user, &backup).await?)
 }

@@ -2,15 +2,16 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3room_keyskeys>
 
+use std::collections::BTreeMap;
+
 use axum::{extract::State, response::Response};
 use ruma::api::client::backup::get_backup_keys::v3;
-use serde_json::{Map, Value, json};
 
-use super::read;
+use super::{Sessions, read};
 use crate::{
     app::App,
     http::{
-        decode::{Ruma, raw_json},
+        decode::{Ruma, serialized},
         error::ApiError,
         requester::Requester,
     },
@@ -24,9 +25,11 @@ pub(crate) async fn get_backup_keys_route(
 ) -> Result<Response, ApiError> {
     let which = Default::default();
     let entries = read(&app, &requester.user_id, &request.version, which).await?;
-    let rooms: Map<String, Value> = entries
+    let rooms = entries
         .into_iter()
-        .map(|(room, sessions)| (room, json!({ "sessions": sessions })))
-        .collect();
-    Ok(raw_json(json!({ "rooms": rooms }).to_string()))
+        .map(|(room, sessions)| (room, Sessions { sessions }));
+    serialized(&BTreeMap::from([(
+        "rooms",
+        rooms.collect::<BTreeMap<_, _>>(),
+    )]))
 }

@@ -4,13 +4,12 @@
 
 use axum::{extract::State, response::Response};
 use ruma::api::client::backup::get_backup_keys_for_room::v3;
-use serde_json::json;
 
-use super::read;
+use super::{Sessions, read};
 use crate::{
     app::App,
     http::{
-        decode::{Ruma, raw_json},
+        decode::{Ruma, serialized},
         error::ApiError,
         requester::Requester,
     },
@@ -29,5 +28,5 @@ pub(crate) async fn get_backup_keys_for_room_route(
     };
     let entries = read(&app, &requester.user_id, &request.version, which).await?;
     let sessions = entries.into_values().next().unwrap_or_default();
-    Ok(raw_json(json!({ "sessions": sessions }).to_string()))
+    serialized(&Sessions { sessions })
 }

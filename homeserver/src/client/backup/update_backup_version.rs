@@ -23,6 +23,15 @@ pub(crate) async fn update_backup_version_route(
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     let algorithm = Algorithm::read(request.algorithm.json())?;
+    // "If present, must be the same as the version in the path parameter".
+    if algorithm
+        .version
+        .is_some_and(|version| version != request.version)
+    {
+        return Err(ApiError::invalid_param(
+            "The versions in path and body differ",
+        ));
+    }
     let change = UpdateBackup {
         user_id: requester.user_id,
         version: version_of(&request.version)?,

@@ -2,17 +2,19 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysclaim>
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{extract::State, response::Response};
 use ruma::api::client::keys::claim_keys::v3;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::get_keys::failures;
 use crate::{
+    accounts::keys::ClaimedKeys,
     app::App,
     http::{
-        decode::{Ruma, raw_json},
+        decode::{Ruma, serialized},
         error::ApiError,
         requester::Requester,
     },
@@ -22,6 +24,13 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How many keys one request may claim.
 const CLAIMS_MAX: usize = 10_000;
+
+/// What is answered: keys as they came, which a tree of values may not be able to hold.
+#[derive(Debug, Serialize)]
+struct Answer {
+    one_time_keys: ClaimedKeys,
+    failures: BTreeMap<String, Value>,
+}
 
 /// Gives out one key for each device named. Written by hand, since keys are kept as they came.
 pub(crate) async fn claim_keys_route(
@@ -39,9 +48,8 @@ pub(crate) async fn claim_keys_route(
     }
     let timeout = request.timeout.unwrap_or(TIMEOUT);
     let answer = app.keys.claim(request.one_time_keys, timeout).await?;
-    let body = json!({
-        "one_time_keys": answer.keys,
-        "failures": failures(answer.failures),
-    });
-    Ok(raw_json(body.to_string()))
+    serialized(&Answer {
+        one_time_keys: answer.keys,
+        failures: failures(answer.failures),
+    })
 }

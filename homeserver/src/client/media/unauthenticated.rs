@@ -5,9 +5,9 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#content-repo-client-behaviour>
 
-use crate::http::error::ApiError;
+use crate::{http::error::ApiError, media::FetchError};
 
 /// Answers as for media that are not there.
 pub(crate) async fn unauthenticated_route() -> ApiError {
-    super::no_media()
+    FetchError::NotFound.into()
 }

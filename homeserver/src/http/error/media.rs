@@ -6,13 +6,32 @@ use http::StatusCode;
 use ruma::api::error::ErrorKind;
 
 use super::ApiError;
-use crate::media::{ReserveError, ThumbnailError, UploadError};
+use crate::media::{FetchError, ReserveError, ThumbnailError, UploadError};
 
 impl From<ReserveError> for ApiError {
     fn from(error: ReserveError) -> Self {
         match error {
             ReserveError::TooMany => Self::busy(),
             ReserveError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<FetchError> for ApiError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::NotFound => Self::not_found("There are no such media"),
+            FetchError::NotYetUploaded => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                ErrorKind::NotYetUploaded,
+                "The media have not been uploaded yet",
+            ),
+            FetchError::TooLarge => Self::new(
+                StatusCode::BAD_GATEWAY,
+                ErrorKind::TooLarge,
+                "The other server's media are too large",
+            ),
+            FetchError::Busy => Self::busy(),
         }
     }
 }

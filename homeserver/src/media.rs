@@ -31,7 +31,7 @@ mod thumbnail;
 pub use self::{
     file::{MediaFile, is_media_id},
     keep::{Upload, UploadError},
-    remote::RemoteMedia,
+    remote::{FetchError, RemoteMedia},
     thumbnail::{SOURCE_BYTES_MAX, Thumbnail, ThumbnailError, ThumbnailSize},
 };
 

@@ -22,6 +22,7 @@ use crate::{
 
 mod acl;
 mod aliases;
+mod annotation;
 mod backfill;
 mod bundles;
 mod by_time;

@@ -10,6 +10,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::response::Response;
+use http::StatusCode;
 use passeur_protocol::visibility::visibility_of;
 use ruma::{
     EventId, OwnedEventId, RoomId,
@@ -62,6 +63,24 @@ impl<'a> ReadableRoom<'a> {
             return Err(forbidden());
         }
         Ok(room)
+    }
+
+    /// A room for reading one event: whoever may not read the room is told no more than that there is nothing for them.
+    ///
+    /// # Errors
+    /// `M_NOT_FOUND` where [`ReadableRoom::open`] says `M_FORBIDDEN`.
+    pub(crate) async fn open_for_event(
+        app: &'a App,
+        requester: &'a Requester,
+        room: &RoomId,
+    ) -> Result<Self, ApiError> {
+        let opened = Self::open(app, requester, room).await;
+        opened.map_err(|error| match error {
+            ApiError::Standard { status, .. } if status == StatusCode::FORBIDDEN => {
+                ApiError::not_found("There is no such event")
+            }
+            error => error,
+        })
     }
 
     /// Whether everybody may read the room as it is now.
@@ -198,13 +217,23 @@ impl<'a> ReadableRoom<'a> {
         events: &[Arc<Event>],
     ) -> Result<(), StoreError> {
         let extras = self.extras(events).await?;
+        self.write_with(out, events, &extras);
+        Ok(())
+    }
+
+    /// Writes events as a list, as a value, with what is told beside them.
+    pub(crate) fn write_with(
+        &self,
+        out: &mut JsonWriter,
+        events: &[Arc<Event>],
+        extras: &[Extras],
+    ) {
         let view = self.view();
         out.open_list();
-        for (event, extras) in events.iter().zip(&extras) {
+        for (event, extras) in events.iter().zip(extras) {
             projection::write_client_event(out.element(), event, extras, view);
         }
         out.close_list();
-        Ok(())
     }
 
     /// Writes state events as a list, as a value: without what each of them replaced.
@@ -216,12 +245,7 @@ impl<'a> ReadableRoom<'a> {
         let (user_id, device_id) = (&*self.requester.user_id, &*self.requester.device_id);
         let reader = Reader { user_id, device_id };
         let extras = self.app.rooms.extras_of_state(reader, events).await?;
-        let view = self.view();
-        out.open_list();
-        for (event, extras) in events.iter().zip(&extras) {
-            projection::write_client_event(out.element(), event, extras, view);
-        }
-        out.close_list();
+        self.write_with(out, events, &extras);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#legacy-api>
 
+pub(crate) mod get_login_fallback_page;
 pub(crate) mod get_login_token;
 pub(crate) mod get_login_types;
 pub(crate) mod login;

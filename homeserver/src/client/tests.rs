@@ -22,19 +22,26 @@ use crate::{
 mod accounts;
 mod backups;
 mod conformance;
+mod creation;
 mod data;
+mod details;
 mod directory;
+mod elsewhere;
 mod json;
 mod keys;
+mod login_page;
 mod media;
 mod moderation;
 mod push_rules;
+mod reactions;
 mod rooms;
 mod search;
 mod sessions;
 mod small;
 mod spaces;
+mod strict;
 mod sync;
+mod threads;
 mod to_device;
 
 /// The password of every test user.
@@ -46,6 +53,8 @@ struct Server {
     clock: MockClock,
     app: App,
     router: Router,
+    /// The other servers that there are.
+    network: Network,
 }
 
 /// Somebody who is logged in.
@@ -72,8 +81,10 @@ impl Server {
         key_files::create(&config.token_key_path(), &SeededRng::new(7)).unwrap();
         key_files::create(&config.signing_key_path(), &SeededRng::new(8)).unwrap();
         let clock = MockClock::default();
-        let (app, router) = open(folder.path(), config, &clock, 1).await;
+        let network = Network::default();
+        let (app, router) = open(folder.path(), config, &clock, 1, &network).await;
         Self {
+            network,
             folder,
             clock,
             app,
@@ -85,7 +96,7 @@ impl Server {
     async fn restart(self) -> Self {
         self.app.store.close().await;
         let config = (*self.app.config).clone();
-        let (app, router) = open(self.folder.path(), config, &self.clock, 2).await;
+        let (app, router) = open(self.folder.path(), config, &self.clock, 2, &self.network).await;
         Self {
             app,
             router,
@@ -152,14 +163,20 @@ impl Server {
     }
 }
 
-async fn open(folder: &Path, config: Config, clock: &MockClock, seed: u64) -> (App, Router) {
+async fn open(
+    folder: &Path,
+    config: Config,
+    clock: &MockClock,
+    seed: u64,
+    network: &Network,
+) -> (App, Router) {
     let foundation = Foundation {
         clock: Arc::new(clock.clone()),
         rng: Arc::new(SeededRng::new(seed)),
         token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
         signing_key: Arc::new(key_files::load_signing_key(&config.signing_key_path()).unwrap()),
         retired_keys: Vec::new(),
-        transport: Arc::new(Network::default()),
+        transport: Arc::new(network.clone()),
         store: testing::open_in(folder).await,
         config: Arc::new(config),
         drain: crate::drain::Drain::new(),

@@ -41,6 +41,12 @@ pub struct Requester {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Active(pub Requester);
 
+/// A requester who wants no more than to end sessions: an extractor that takes users whose account is locked.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#account-locking>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving(pub Requester);
+
 /// Why a token does not identify anybody.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -91,6 +97,15 @@ impl Authenticator {
     /// # Errors
     /// [`TokenError`].
     pub async fn authenticate(&self, token: &str) -> Result<Requester, TokenError> {
+        self.authenticate_if(token, false).await
+    }
+
+    /// The same; if `even_locked`, also for an account that is locked.
+    async fn authenticate_if(
+        &self,
+        token: &str,
+        even_locked: bool,
+    ) -> Result<Requester, TokenError> {
         let claims = self.tokens.read_access(token).ok_or(TokenError::Unknown)?;
         let expired = self.tokens.is_expired(&claims);
         let sessions = self.accounts.sessions();
@@ -105,6 +120,7 @@ impl Authenticator {
         match sessions.check(&claims.session_id, &claims.token).await? {
             SessionState::Live => Ok(Requester::from(&*claims)),
             SessionState::Superseded => Err(TokenError::Expired),
+            SessionState::Locked if even_locked => Ok(Requester::from(&*claims)),
             SessionState::Locked => Err(TokenError::Locked),
             SessionState::Gone => Err(TokenError::Unknown),
         }
@@ -184,6 +200,21 @@ where
     }
 }
 
+impl<S> FromRequestParts<S> for Leaving
+where
+    S: Send + Sync,
+    Arc<Authenticator>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let token = token_of(parts)?.ok_or(TokenError::Missing)?;
+        let authenticator = Arc::<Authenticator>::from_ref(state);
+        let outcome = authenticator.authenticate_if(&token, true).await;
+        charge(parts, outcome).map(Self)
+    }
+}
+
 impl<S> OptionalFromRequestParts<S> for Requester
 where
     S: Send + Sync,
@@ -211,8 +242,12 @@ pub async fn admit(
     token: &str,
     authenticator: &Authenticator,
 ) -> Result<Requester, ApiError> {
+    charge(parts, authenticator.authenticate(token).await)
+}
+
+fn charge(parts: &Parts, outcome: Result<Requester, TokenError>) -> Result<Requester, ApiError> {
     let admission = parts.extensions.get::<Admission>();
-    match authenticator.authenticate(token).await {
+    match outcome {
         Ok(requester) => {
             admission.map_or(Ok(()), |admission| {
                 admission.charge_user(&requester.user_id)

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a decoder is an attack surface, so it sees only what says that it is an image and begins like one, of bounded bytes,
 //! sides and memory, on a thread of its own, and at most [`DECODERS_MAX`] run at once. What is encrypted is never decoded. Nothing
-//! is scaled up, and nothing moves: of an animation the first frame is taken.
+//! is scaled up; what is small already is handed out as it is. Nothing that is made moves: of an animation the first frame is taken.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#thumbnails>
 
@@ -49,6 +49,8 @@ pub struct ThumbnailSize {
     pub height: u32,
     /// Whether what does not fit the proportions is cut away; otherwise all is kept and one side is shorter.
     pub crop: bool,
+    /// Whether it may move.
+    pub animated: bool,
 }
 
 /// An image made small.
@@ -134,7 +136,18 @@ fn make(
     size: ThumbnailSize,
 ) -> Result<Thumbnail, ThumbnailError> {
     let image = decode(file, format)?;
+    let before = image.dimensions();
     let image = shrink(image, size);
+    // "When the content is smaller than the requested dimensions, servers should return the original content rather than thumbnail it."
+    if image.dimensions() == before
+        && (size.animated || !may_move(file, format))
+        && let Some(&(content_type, _)) = IMAGES.iter().find(|(_, known)| *known == format)
+    {
+        return Ok(Thumbnail {
+            file: file.to_vec(),
+            content_type,
+        });
+    }
     let mut made = Cursor::new(Vec::new());
     let unreadable = |_| ThumbnailError::Unreadable;
     // Photographs stay photographs; all else keeps its transparency.
@@ -155,6 +168,16 @@ fn make(
         file: made.into_inner(),
         content_type,
     })
+}
+
+/// Whether a file may be an animation: where nobody asked for one, its first frame stands for it.
+fn may_move(file: &[u8], format: ImageFormat) -> bool {
+    match format {
+        ImageFormat::Jpeg => false,
+        // The chunk that makes an animation of a PNG stands before its first picture.
+        ImageFormat::Png => file.windows(4).any(|chunk| chunk == b"acTL"),
+        _ => true,
+    }
 }
 
 fn decode(file: &[u8], format: ImageFormat) -> Result<DynamicImage, ThumbnailError> {
@@ -220,6 +243,7 @@ mod tests {
             width,
             height,
             crop,
+            animated: false,
         }
     }
 
@@ -236,6 +260,27 @@ mod tests {
         ] {
             assert_eq!(sides(&file, wanted), expected, "{wanted:?}");
         }
+    }
+
+    #[test]
+    fn what_is_small_already_stays_as_it_is_unless_it_might_move() {
+        let file = png(4, 4);
+        let made = make(&file, ImageFormat::Png, size(8, 8, false)).unwrap();
+        assert_eq!((made.file, made.content_type), (file.clone(), "image/png"));
+        let smaller = make(&file, ImageFormat::Png, size(2, 2, false)).unwrap();
+        assert_ne!(smaller.file, file);
+        let mut gif = Cursor::new(Vec::new());
+        let image = DynamicImage::ImageRgba8(RgbaImage::new(4, 4));
+        image.write_to(&mut gif, ImageFormat::Gif).unwrap();
+        let gif = gif.into_inner();
+        let still = make(&gif, ImageFormat::Gif, size(8, 8, false)).unwrap();
+        assert_eq!(still.content_type, "image/png");
+        let moving = ThumbnailSize {
+            animated: true,
+            ..size(8, 8, false)
+        };
+        let moving = make(&gif, ImageFormat::Gif, moving).unwrap();
+        assert_eq!((moving.file, moving.content_type), (gif, "image/gif"));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     fmt::Debug,
     future::Future,
     sync::{
@@ -84,7 +84,7 @@ pub struct Sender(Arc<Inner>);
 
 struct Inner {
     context: SenderContext,
-    tasks: Mutex<BTreeMap<OwnedServerName, Arc<Handle>>>,
+    tasks: Mutex<HashMap<OwnedServerName, Arc<Handle>>>,
     /// What was committed and not yet looked at.
     dirty: Mutex<dispatch::Dirty>,
     /// How many commits have been acted upon.
@@ -116,9 +116,9 @@ struct News {
     /// The peer showed life.
     is_alive: bool,
     /// Who began or stopped typing.
-    typing: BTreeMap<(OwnedRoomId, OwnedUserId), bool>,
+    typing: HashMap<(OwnedRoomId, OwnedUserId), bool>,
     /// How users are, the newest of each.
-    presence: BTreeMap<OwnedUserId, PresenceUpdate>,
+    presence: HashMap<OwnedUserId, PresenceUpdate>,
     /// Whether anything is new at all.
     is_any: bool,
 }
@@ -224,7 +224,6 @@ impl Sender {
         let drain = self.0.context.drain.clone();
         tokio::spawn(async move {
             tokio::select! {
-                biased;
                 () = drain.begun() => {}
                 () = task => {}
             }

@@ -145,6 +145,7 @@ impl<'a> Chain<'a> {
     ) -> Result<(SignedPdu, Option<OwnedEventId>), SendError> {
         let draft = &*self.with_target(draft)?;
         let signed = self.draft(draft).await?;
+        self.must_be_new_annotation(signed.pdu()).await?;
         let redacted = match &draft.redacts {
             Some(target) => Some(self.redactable(signed.pdu(), target).await?),
             None => None,

@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde_json::{Value, json, value::RawValue};
 
-use super::{Draft, Profile, Rooms, SendError, chain::Chain};
+use super::{Draft, Profile, Rooms, SendError, chain::Chain, upgrade::raise_tombstone};
 use crate::store::{NewAlias, StoreError};
 
 /// How often a room is made anew because another one has its id.
@@ -341,6 +341,10 @@ impl Room<'_> {
         });
         for (key, value) in &self.new.power_levels {
             levels[key] = value.clone();
+        }
+        // "The power level for sending `m.room.tombstone` events MUST explicitly be higher than `state_default`."
+        if rules.authorization.explicitly_privilege_room_creators {
+            raise_tombstone(&mut levels);
         }
         levels
     }

@@ -91,7 +91,6 @@ impl Purge {
                 }
             }
             tokio::select! {
-                biased;
                 () = drain.begun() => {}
                 () = context.clock.sleep(self.interval) => {}
                 () = context.store.policy_changed() => {}

@@ -42,11 +42,14 @@ impl Rooms {
         }
         let memberships = self.memberships(user).await?;
         let row = memberships.get(room).ok_or(SendError::UnknownRoom)?;
-        let resident = match self.snapshot(room).await? {
-            Some(snapshot) => !snapshot.members.local_joined.is_empty(),
-            None => false,
-        };
-        if resident {
+        let snapshot = self.snapshot(room).await?;
+        let resident = snapshot.filter(|snapshot| !snapshot.members.local_joined.is_empty());
+        if let Some(snapshot) = resident {
+            // A client that has not heard the answer asks again.
+            let known = snapshot.members.by_user.get(user);
+            if known.is_some_and(|known| known.membership == Membership::Leave) {
+                return Ok(());
+            }
             let change = MembershipChange {
                 room_id: room.to_owned(),
                 sender: user.clone(),

@@ -27,6 +27,10 @@ pub struct Extras {
     pub transaction_id: Option<String>,
     /// The state event that it replaced.
     pub replaced: Option<Arc<Event>>,
+    /// Whether the reader may not see what it replaced, but only that.
+    pub replaced_hidden: bool,
+    /// Whether the reader is shown its redacted form alone.
+    pub withheld: bool,
     /// The redaction that removed its body.
     pub redaction: Option<Arc<Event>>,
     /// The reader's membership just after it.
@@ -64,21 +68,29 @@ pub fn content(event: &Event, now_ms: i64) -> Cow<'_, str> {
     if !event.has_body() || is_shown(event, now_ms) {
         return Cow::Borrowed(event.pdu.content.get());
     }
+    Cow::Owned(redacted_content(event))
+}
+
+/// What redaction leaves of the content: a JSON object.
+fn redacted_content(event: &Event) -> String {
     #[derive(Deserialize)]
     struct Redacted<'a> {
         #[serde(borrow)]
         content: &'a RawJsonValue,
     }
-    let content = serde_json::from_slice::<Redacted<'_>>(&event.skeleton)
-        .map_or_else(|_| "{}".to_owned(), |event| event.content.get().to_owned());
-    Cow::Owned(content)
+    serde_json::from_slice::<Redacted<'_>>(&event.skeleton)
+        .map_or_else(|_| "{}".to_owned(), |event| event.content.get().to_owned())
 }
 
 /// Writes an event in client format, as a value.
 pub fn write_client_event(out: &mut JsonWriter, event: &Event, extras: &Extras, view: View) {
     let pdu = &event.pdu;
     out.open();
-    write_content(out, event, view.now_ms);
+    if extras.withheld {
+        out.key("content").raw(redacted_content(event).as_bytes());
+    } else {
+        write_content(out, event, view.now_ms);
+    }
     out.key("event_id").string(pdu.event_id.as_str());
     out.key("origin_server_ts")
         .number(millis(pdu.origin_server_ts));
@@ -169,9 +181,11 @@ fn write_unsigned(out: &mut JsonWriter, event: &Event, extras: &Extras, view: Vi
         out.key("transaction_id").string(transaction_id);
     }
     if let Some(replaced) = &extras.replaced {
-        out.key("prev_content")
-            .raw(content(replaced, view.now_ms).as_bytes());
-        out.key("prev_sender").string(replaced.pdu.sender.as_str());
+        if !extras.replaced_hidden {
+            out.key("prev_content")
+                .raw(content(replaced, view.now_ms).as_bytes());
+            out.key("prev_sender").string(replaced.pdu.sender.as_str());
+        }
         out.key("replaces_state")
             .string(replaced.pdu.event_id.as_str());
     }

@@ -5,7 +5,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use passeur_protocol::visibility::{membership_of, user_may_see, visibility_of};
 use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::StateEventType};
@@ -235,8 +238,17 @@ impl Rooms {
         reader: Reader<'_>,
         events: &[Arc<Event>],
     ) -> Result<Vec<Extras>, StoreError> {
-        let mut extras = vec![Extras::default(); events.len()];
+        let mut extras = self.redactions_of(events).await?;
         self.add_transactions(reader, events, &mut extras).await?;
+        Ok(extras)
+    }
+
+    /// For each of the events the redaction that removed its body, if any.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn redactions_of(&self, events: &[Arc<Event>]) -> Result<Vec<Extras>, StoreError> {
+        let mut extras = vec![Extras::default(); events.len()];
         let redactions = events.iter().filter_map(|event| event.redacted_by.clone());
         let found = self.events_by_id(redactions.collect()).await?;
         for (event, extras) in events.iter().zip(&mut extras) {
@@ -274,10 +286,35 @@ impl Rooms {
         if found.is_empty() {
             return Ok(extras);
         }
+        let seen = self
+            .visible_predecessors(reader.user_id, found.values())
+            .await?;
         for (event, extras) in events.iter().zip(&mut extras) {
             extras.replaced = replaced(event).and_then(|id| found.get(&id).cloned());
+            let id = extras.replaced.as_ref().map(|event| event.id());
+            extras.replaced_hidden = id.is_some_and(|id| !seen.contains(id));
         }
         Ok(extras)
+    }
+
+    /// Those of the replaced events that the user may see: "`prev_content` is only returned if the client has permission to see the
+    /// previous event". What came with the state of a join has no place in the timeline, and was told with that state.
+    async fn visible_predecessors(
+        &self,
+        user: &UserId,
+        events: impl Iterator<Item = &Arc<Event>>,
+    ) -> Result<HashSet<OwnedEventId>, StoreError> {
+        let (placed, other): (Vec<_>, Vec<_>) = events
+            .cloned()
+            .partition(|event| event.room_order.is_some());
+        let mut seen: HashSet<OwnedEventId> =
+            other.iter().map(|event| event.id().to_owned()).collect();
+        if let Some(room) = placed.first().map(|event| event.pdu.room_id.clone()) {
+            let standing = self.standing(&room, user).await?;
+            let visible = self.visible_to(user, &standing, placed).await?;
+            seen.extend(visible.iter().map(|event| event.id().to_owned()));
+        }
+        Ok(seen)
     }
 
     /// Adds what the reader's membership was just after each event. "For state events which are the user's own membership, the

@@ -86,6 +86,9 @@ pub enum SendError {
     /// What is to be redacted is not an event of this room that this server holds.
     #[error("no such event")]
     UnknownEvent,
+    /// The user has annotated the same event in the same way before.
+    #[error("annotated already")]
+    DuplicateAnnotation,
     /// An event of another server that the room's rules do not allow; it stays rejected.
     #[error("rejected")]
     Rejected(String),

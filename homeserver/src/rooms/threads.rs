@@ -113,6 +113,7 @@ impl Rooms {
         let mut events = self.store().events(&wanted).await?;
         events.retain(|event| event.pdu.room_id == room && event.is_accepted());
         let seen = self.visible_to(user, standing, events).await?;
+        let ignored = self.store().ignored_users(user).await?;
         let seen: HashMap<&EventId, &Arc<Event>> =
             seen.iter().map(|event| (event.id(), event)).collect();
         let mut threads: BTreeMap<&EventId, Thread> = BTreeMap::new();
@@ -120,6 +121,9 @@ impl Rooms {
             let (Some(root), Some(answer)) = (seen.get(&*row.parent), seen.get(&*row.child)) else {
                 continue;
             };
+            if ignored.contains(&answer.pdu.sender) {
+                continue;
+            }
             let order = answer.room_order.unwrap_or(i64::MIN);
             let thread = threads.entry(&row.parent).or_insert(Thread {
                 newest: i64::MIN,

@@ -363,7 +363,7 @@ impl Levels {
 }
 
 /// From version 12 on replacing a room takes more than setting its state.
-fn raise_tombstone(levels: &mut Value) {
+pub(super) fn raise_tombstone(levels: &mut Value) {
     let state_default = level(&levels["state_default"]).unwrap_or(50);
     let now = level(&levels["events"]["m.room.tombstone"]);
     if now.is_none_or(|now| now <= state_default.max(CREATOR_LEVEL)) {

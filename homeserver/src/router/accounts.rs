@@ -50,7 +50,10 @@ fn accounts() -> Router<App> {
 
 fn sessions() -> Router<App> {
     use client::session::*;
+    let page = get(get_login_fallback_page::get_login_fallback_page_route);
     Router::new()
+        .route("/_matrix/static/client/login/", page.clone())
+        .route("/_matrix/static/client/login", page)
         .endpoint::<wire::session::get_login_types::v3::Request, _, _>(
             get_login_types::get_login_types_route,
         )

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use ruma::{OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedUserId, UserId};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, EntityTrait, QueryFilter,
@@ -38,6 +38,20 @@ pub struct SetCrossSigningKeys {
     pub user_id: OwnedUserId,
     /// The new keys, at most one a usage.
     pub keys: Vec<NewCrossSigningKey>,
+}
+
+/// Whether a cross-signing key of the user has this device's name.
+pub(super) async fn is_named_like_key(
+    tx: &Tx,
+    user: &UserId,
+    device: &DeviceId,
+) -> Result<bool, StoreError> {
+    let same = cross_signing_keys::Entity::find()
+        .filter(cross_signing_keys::Column::UserId.eq(user.as_str()))
+        .filter(cross_signing_keys::Column::PublicKey.eq(device.as_str()))
+        .one(tx.connection())
+        .await?;
+    Ok(same.is_some())
 }
 
 impl Change for SetCrossSigningKeys {

@@ -19,7 +19,8 @@ use sea_orm::{
 
 use super::{
     Change, LogKind, Published, Scope, Store, StoreError, Tx,
-    entity::{cross_signing_keys, device_keys, devices, fallback_keys, one_time_keys},
+    cross_signing::is_named_like_key,
+    entity::{device_keys, devices, fallback_keys, one_time_keys},
 };
 
 /// How many one-time keys a device may keep here.
@@ -199,7 +200,9 @@ impl Change for UploadKeys {
             Ok(keys) => keys,
             Err(refusal) => return Ok(refusal),
         };
-        if self.device_keys.is_some() && self.is_named_like_key(tx).await? {
+        if self.device_keys.is_some()
+            && is_named_like_key(tx, &self.user_id, &self.device_id).await?
+        {
             return Ok(KeyUpload::NamedLikeKey);
         }
         self.insert_one_time_keys(tx, new_keys).await?;
@@ -314,15 +317,6 @@ impl UploadKeys {
             .exec_without_returning(tx.connection())
             .await?;
         Ok(())
-    }
-
-    async fn is_named_like_key(&self, tx: &Tx) -> Result<bool, StoreError> {
-        let same = cross_signing_keys::Entity::find()
-            .filter(cross_signing_keys::Column::UserId.eq(self.user_id.as_str()))
-            .filter(cross_signing_keys::Column::PublicKey.eq(self.device_id.as_str()))
-            .one(tx.connection())
-            .await?;
-        Ok(same.is_some())
     }
 
     async fn store_device_keys(&self, tx: &mut Tx, content: &str) -> Result<(), StoreError> {

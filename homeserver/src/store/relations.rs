@@ -5,13 +5,19 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events>
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use quick_cache::sync::Cache;
-use ruma::{EventId, OwnedEventId};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use ruma::{EventId, OwnedEventId, UserId};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect};
 
-use super::{RelationRow, Store, StoreError, entity::event_relations};
+use super::{
+    Event, RelationRow, Store, StoreError,
+    entity::{event_relations, events},
+};
 
 /// The ways of relating that are bundled with the parent.
 const BUNDLED_REL_TYPES: [&str; 3] = ["m.replace", "m.thread", "m.reference"];
@@ -81,6 +87,39 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// The events by which a user relates to `parent` in one way, newest first; at most [`CHILDREN_MAX`].
+    ///
+    /// # Errors
+    /// As [`Store::event`].
+    pub async fn relations_by(
+        &self,
+        parent: &EventId,
+        rel_type: &str,
+        sender: &UserId,
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let child = event_relations::Entity::belongs_to(events::Entity)
+            .from(event_relations::Column::Child)
+            .to(events::Column::EventId);
+        let ids: Vec<String> = event_relations::Entity::find()
+            .select_only()
+            .column(event_relations::Column::Child)
+            .join(JoinType::InnerJoin, child.into())
+            .filter(event_relations::Column::Parent.eq(parent.as_str()))
+            .filter(event_relations::Column::RelType.eq(rel_type))
+            .filter(events::Column::Sender.eq(sender.as_str()))
+            .order_by_desc(events::Column::RoomOrder)
+            .limit(CHILDREN_MAX)
+            .into_tuple()
+            .all(self.reader())
+            .await?;
+        let corrupt = |_| StoreError::corrupt("event_relations", "child");
+        let ids: Result<Vec<OwnedEventId>, StoreError> = ids
+            .into_iter()
+            .map(|id| OwnedEventId::try_from(id).map_err(corrupt))
+            .collect();
+        self.events(&ids?).await
     }
 
     /// The children that are bundled with any of `parents`.

@@ -12,7 +12,9 @@ use sea_orm::{
 };
 
 use super::{
-    AccountState, Change, Store, StoreError, Tx, devices,
+    AccountState, Change, Store, StoreError, Tx,
+    cross_signing::is_named_like_key,
+    devices,
     entity::{accounts, devices as device_rows, sessions},
 };
 
@@ -155,7 +157,7 @@ pub struct StartSession(pub NewSession);
 
 impl Change for StartSession {
     /// The ids of the sessions that ended, because they were of the same device; none if the
-    /// account is gone or locked meanwhile.
+    /// account is gone or locked meanwhile, or one of its cross-signing keys has the device's name.
     type Output = Option<Vec<String>>;
 
     async fn apply(&self, tx: &mut Tx) -> Result<Self::Output, StoreError> {
@@ -166,6 +168,9 @@ impl Change for StartSession {
             .one(tx.connection())
             .await?;
         if state != Some(AccountState::Active as i16) {
+            return Ok(None);
+        }
+        if is_named_like_key(tx, &self.0.user_id, &self.0.device_id).await? {
             return Ok(None);
         }
         start(tx, &self.0).await.map(Some)

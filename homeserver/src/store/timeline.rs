@@ -7,12 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId};
 use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
-    LogKind, LogRow, Scope, Store, StoreError,
+    LogKind, LogRow, Scope, Store, StoreError, bounded,
     entity::{account_data, event_relations, events, log, transaction_ids},
 };
 
@@ -25,8 +25,10 @@ const EXPIRED_MAX: u64 = 1000;
 /// Relations that one query reads: more have no place in an answer.
 const CHILDREN_MAX: u64 = 5000;
 
-/// How many events' transactions are remembered; each costs about 150 bytes.
-const TRANSACTIONS_CACHED_MAX: usize = 20_000;
+/// How much memory remembered transactions may take, in bytes.
+const TRANSACTIONS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// What an event without a transaction takes, in bytes.
+const TRANSACTION_BYTES_BASE: u64 = 150;
 
 /// The transaction by which an event was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +40,29 @@ pub struct EventTransaction {
 }
 
 /// The transactions of events, and which have none.
-pub(super) type TransactionCache = Cache<OwnedEventId, Option<Arc<EventTransaction>>>;
+pub(super) type TransactionCache =
+    Cache<OwnedEventId, Option<Arc<EventTransaction>>, TransactionWeight>;
+
+/// Weighs transactions by the memory that they take: their names are the clients'.
+#[derive(Clone, Debug)]
+pub(super) struct TransactionWeight;
+
+impl Weighter<OwnedEventId, Option<Arc<EventTransaction>>> for TransactionWeight {
+    fn weight(&self, _: &OwnedEventId, transaction: &Option<Arc<EventTransaction>>) -> u64 {
+        let names = transaction
+            .as_ref()
+            .map_or(0, |sent| sent.device_id.len() + sent.key.len());
+        TRANSACTION_BYTES_BASE + names as u64
+    }
+}
 
 /// A new, empty cache.
 pub(super) fn transaction_cache() -> TransactionCache {
-    Cache::new(TRANSACTIONS_CACHED_MAX)
+    bounded(
+        TRANSACTION_BYTES_BASE,
+        TRANSACTIONS_BYTES_MAX,
+        TransactionWeight,
+    )
 }
 
 /// How one event relates to another.
@@ -317,5 +337,29 @@ impl Store {
             }
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_of_transactions_take_no_more_memory() {
+        let cache = transaction_cache();
+        for number in 0..20_000 {
+            let id = OwnedEventId::try_from(format!("$event{number}")).unwrap();
+            let sent = EventTransaction {
+                device_id: "D".repeat(250),
+                key: "k".repeat(300),
+            };
+            cache.insert(id, Some(Arc::new(sent)));
+        }
+        let kept = cache.iter().map(|(_, sent)| sent.unwrap().key.len() + 250);
+        let bytes: usize = kept.sum();
+        assert!(
+            bytes > 0 && bytes as u64 <= TRANSACTIONS_BYTES_MAX,
+            "{bytes}"
+        );
     }
 }

@@ -12,9 +12,12 @@ use std::{
     pin::Pin,
 };
 
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, Iterable, sea_query::OnConflict};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, Iterable,
+    sea_query::OnConflict,
+};
 
-use super::{LogKind, LogRow, Scope, StoreError, connection::Transaction, entity::log};
+use super::{LogKind, LogRow, Scope, StoreError, entity::log};
 
 /// Bound parameters in one statement: SQLite's default limit, below PostgreSQL's.
 const PARAMETERS_MAX: usize = 32_000;
@@ -23,7 +26,7 @@ type Flushing<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send +
 
 /// Rows of one table that wait for the end of the transaction.
 trait Waiting: Any + Send + Sync {
-    fn flush<'a>(&'a mut self, connection: &'a Transaction) -> Flushing<'a>;
+    fn flush<'a>(&'a mut self, connection: &'a DatabaseTransaction) -> Flushing<'a>;
     fn as_any(&mut self) -> &mut dyn Any;
 }
 
@@ -37,7 +40,7 @@ impl<A> Waiting for Rows<A>
 where
     A: ActiveModelTrait + Send + Sync + 'static,
 {
-    fn flush<'a>(&'a mut self, connection: &'a Transaction) -> Flushing<'a> {
+    fn flush<'a>(&'a mut self, connection: &'a DatabaseTransaction) -> Flushing<'a> {
         Box::pin(async move {
             let columns = <A::Entity as EntityTrait>::Column::iter().count().max(1);
             let mut rows = std::mem::take(&mut self.rows).into_iter().peekable();
@@ -62,7 +65,7 @@ where
 
 /// The writer's open transaction, as a change sees it.
 pub struct Tx {
-    connection: Transaction,
+    connection: DatabaseTransaction,
     head: i64,
     appended: Vec<LogRow>,
     waiting: Vec<Box<dyn Waiting>>,
@@ -78,7 +81,7 @@ impl std::fmt::Debug for Tx {
 }
 
 impl Tx {
-    pub(super) fn new(connection: Transaction, head: i64) -> Self {
+    pub(super) fn new(connection: DatabaseTransaction, head: i64) -> Self {
         Self {
             connection,
             head,
@@ -91,7 +94,7 @@ impl Tx {
     /// The connection, for reads and for writes whose affected rows decide something.
     ///
     /// It does not see rows that wait in [`Tx::insert_later`].
-    pub(crate) fn connection(&self) -> &Transaction {
+    pub fn connection(&self) -> &DatabaseTransaction {
         &self.connection
     }
 
@@ -187,7 +190,7 @@ impl Tx {
 
 /// A transaction whose rows are all written, ready to be committed.
 pub(super) struct Finished {
-    pub(super) connection: Transaction,
+    pub(super) connection: DatabaseTransaction,
     pub(super) head: i64,
     pub(super) appended: Vec<LogRow>,
 }

@@ -65,9 +65,9 @@ impl Sync {
         let memberships = self.context.rooms.memberships(user).await?;
         for (room, row) in memberships.iter() {
             let has_moved = moved.contains(room);
-            let is_gone = matches!(row.membership, Membership::Leave | Membership::Ban);
+            // Whoever was invited again after leaving is gone all the same.
             let is_joined = row.membership == Membership::Join;
-            if !(is_joined || is_gone && has_moved) {
+            if !(is_joined || has_moved) {
                 continue;
             }
             let Some(snapshot) = self.context.rooms.snapshot(room).await? else {

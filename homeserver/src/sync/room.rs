@@ -254,14 +254,15 @@ impl Sync {
         } else {
             "state"
         };
+        let rooms = &self.context.rooms;
+        let redactions = rooms.redactions_of(&state.events).await?;
         if !state.events.is_empty() || request.use_state_after {
             out.key(key).open().key("events").open_list();
-            for event in &state.events {
-                write_event(out.element(), window, event, &Extras::default());
+            for (event, extras) in state.events.iter().zip(&redactions) {
+                write_event(out.element(), window, event, extras);
             }
             out.close_list().close();
         }
-        let rooms = &self.context.rooms;
         let mut extras = rooms.extras(reader, &timeline.events).await?;
         let (user, view) = (&request.user_id, view_of(window));
         rooms

@@ -54,7 +54,11 @@ impl Sync {
     pub(super) async fn state(&self, query: &StateQuery<'_>) -> Result<State, StoreError> {
         let base = self.base(query).await?;
         let mut places = match query.known_upto {
-            None => full(&base, query),
+            None => {
+                let mut places = full(&base, query);
+                places.extend(hidden(query).filter(|(place, _)| is_wanted(place, query)));
+                places
+            }
             Some(known) => self.changes(query, &base, known).await?,
         };
         let members_changed = places
@@ -127,6 +131,7 @@ impl Sync {
             let place = place.filter(|place| base.get(place).is_some_and(|id| id == event.id()));
             places.extend(place.map(|place| (place, event.id().to_owned())));
         }
+        places.extend(hidden(query));
         for place in &timeline.resolved {
             let standing = query.end.get(place);
             places.extend(standing.map(|id| (place.clone(), id.clone())));
@@ -207,11 +212,23 @@ impl Sync {
 
 /// The whole state, without the members that are loaded lazily.
 fn full(base: &RoomStateMap, query: &StateQuery<'_>) -> HashMap<StateKey, OwnedEventId> {
-    let all_members = query.request.filter.state.lazy() == LazyLoad::Off;
-    let wanted = base
-        .iter()
-        .filter(|((kind, _), _)| all_members || *kind != StateEventType::RoomMember);
+    let wanted = base.iter().filter(|(place, _)| is_wanted(place, query));
     wanted
         .map(|(place, id)| (place.clone(), id.clone()))
         .collect()
+}
+
+/// Whether a place of the state is told even if nobody asks for it.
+fn is_wanted(place: &StateKey, query: &StateQuery<'_>) -> bool {
+    query.request.filter.state.lazy() == LazyLoad::Off || place.0 != StateEventType::RoomMember
+}
+
+/// The state that came during the timeline, holds at its end, and is not told by it: a filter hides it there.
+fn hidden(query: &StateQuery<'_>) -> impl Iterator<Item = (StateKey, OwnedEventId)> {
+    let left_out = query.timeline.state_left_out.iter();
+    left_out.filter_map(|event| {
+        let place = event.pdu.state_place()?;
+        let holds = query.end.get(&place).is_some_and(|id| id == event.id());
+        holds.then(|| (place, event.id().to_owned()))
+    })
 }

@@ -4,7 +4,9 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync> (`summary`)
 
-use ruma::{OwnedUserId, UserId, events::StateEventType};
+use std::collections::HashMap;
+
+use ruma::{EventId, OwnedEventId, OwnedUserId, UserId, events::StateEventType};
 use serde::Deserialize;
 
 use super::Sync;
@@ -15,6 +17,8 @@ use crate::{
 
 /// How many heroes a room has.
 const HEROES_MAX: usize = 5;
+/// Members among whom they are looked for: in a larger room without a name nobody is told by five of them which it is.
+const CANDIDATES_MAX: usize = 200;
 
 /// What a summary tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +56,10 @@ impl Sync {
                 .is_set(snapshot, StateEventType::RoomCanonicalAlias)
                 .await?;
         Ok(Summary {
-            heroes: (!named).then(|| heroes(snapshot, reader)),
+            heroes: match named {
+                true => None,
+                false => Some(self.heroes(snapshot, reader).await?),
+            },
             joined: snapshot.members.joined,
             invited: snapshot.members.invited,
         })
@@ -71,21 +78,49 @@ impl Sync {
     }
 }
 
-/// The first of those who are joined or invited; of those who are gone, if nobody is.
-fn heroes(snapshot: &Snapshot, reader: &UserId) -> Vec<OwnedUserId> {
+impl Sync {
+    /// Those who are joined or invited, or who are gone if nobody is: "the first 5 members of the room, ordered by stream ordering".
+    async fn heroes(
+        &self,
+        snapshot: &Snapshot,
+        reader: &UserId,
+    ) -> Result<Vec<OwnedUserId>, StoreError> {
+        let candidates = candidates(snapshot, reader);
+        let ids: Vec<OwnedEventId> = candidates
+            .iter()
+            .map(|(_, member)| member.event_id.clone())
+            .collect();
+        let events = self.context.store.events(&ids).await?;
+        let places: HashMap<&EventId, _> = events
+            .iter()
+            .map(|event| (event.id(), (event.room_order, event.pdu.depth)))
+            .collect();
+        // What came with the state of a join has no place in our timeline and comes first, in the order of the graph.
+        let mut ordered: Vec<_> = candidates
+            .into_iter()
+            .map(|(user, member)| (places.get(&*member.event_id), user))
+            .collect();
+        ordered.sort_unstable();
+        Ok(ordered
+            .into_iter()
+            .take(HEROES_MAX)
+            .map(|(_, user)| user.clone())
+            .collect())
+    }
+}
+
+/// The members that may stand for a room, at most [`CANDIDATES_MAX`].
+fn candidates<'a>(snapshot: &'a Snapshot, reader: &UserId) -> Vec<(&'a OwnedUserId, &'a Member)> {
     let present =
         |membership: &Membership| matches!(membership, Membership::Join | Membership::Invite);
-    let pick = |wanted: &dyn Fn(&Member) -> bool| -> Vec<OwnedUserId> {
+    let pick = |wanted: &dyn Fn(&Member) -> bool| -> Vec<_> {
         let members = snapshot.members.by_user.iter();
         let others = members.filter(|(user, member)| *user != reader && wanted(member));
-        others
-            .take(HEROES_MAX)
-            .map(|(user, _)| user.clone())
-            .collect()
+        others.take(CANDIDATES_MAX).collect()
     };
     let here = pick(&|member| present(&member.membership));
     if here.is_empty() {
-        pick(&|member| !present(&member.membership))
+        pick(&|member| matches!(member.membership, Membership::Leave | Membership::Ban))
     } else {
         here
     }

@@ -288,10 +288,12 @@ fn timeline_of(
         // Nothing passed, or too little: history goes on before what was looked at.
         _ => all.first().and_then(|event| event.room_order),
     };
+    // What a filter leaves out was not cut off.
+    let first_read = all.first().and_then(|event| event.room_order);
     let from_the_start = query.interval.after.is_none();
     let limited = cut
         || !rows.complete
-        || (from_the_start && prev_batch.is_some_and(|order| order > query.order_min));
+        || (from_the_start && first_read.is_some_and(|order| order > query.order_min));
     let told = |id: &EventId| events.iter().any(|event| event.id() == id);
     let left_out = all
         .iter()

@@ -19,8 +19,8 @@ pub(crate) async fn check_registration_token_validity_route(
     State(app): State<App>,
     Ruma(request): Ruma<v1::Request>,
 ) -> ApiResult<v1::Response> {
-    if app.accounts.registration().mode != RegistrationMode::Token {
-        return Err(ApiError::forbidden("Registration does not take tokens"));
+    if app.accounts.registration().mode == RegistrationMode::Closed {
+        return Err(ApiError::forbidden("Registration is closed"));
     }
     let valid = app
         .accounts

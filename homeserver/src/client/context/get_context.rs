@@ -21,6 +21,10 @@ use crate::{
 
 /// Events around the one asked for, in all.
 const AROUND_MAX: usize = 200;
+/// Events that are read at once, at least.
+const PAGE_MIN: usize = 20;
+/// Events that are looked at on one side if the filter or the history visibility lets few pass.
+const SCANNED_MAX: usize = 1000;
 
 /// An event with what came before and after it, and the state around them.
 pub(crate) async fn get_context_route(
@@ -86,15 +90,25 @@ async fn beside(
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let id = &room.snapshot.room_id;
-    let events = room
-        .app
-        .store
-        .timeline(id, order, direction, limit as u64)
-        .await?;
-    let mut events = room.visible(events).await?;
-    events.retain(|event| section.allows(event));
-    Ok(events)
+    let (id, store) = (&room.snapshot.room_id, &room.app.store);
+    let (mut found, mut from, mut scanned) = (Vec::with_capacity(limit), order, 0);
+    while found.len() < limit && scanned < SCANNED_MAX {
+        let page = limit.max(PAGE_MIN);
+        let events = store.timeline(id, from, direction, page as u64).await?;
+        scanned += events.len();
+        let is_last = events.len() < page;
+        from = events
+            .last()
+            .and_then(|event| event.room_order)
+            .unwrap_or(from);
+        let seen = room.visible(events).await?;
+        found.extend(seen.into_iter().filter(|event| section.allows(event)));
+        if is_last {
+            break;
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
 }
 
 /// The state at the last of the events; members only of those who sent them, if asked so.
@@ -118,5 +132,7 @@ async fn state_around(
     if lazy {
         found.extend(room.senders(&state, events).await?);
     }
+    // The filter "is only applied to `events_before`, `events_after`, and `state`".
+    found.retain(|event| section.allows(event));
     Ok(found)
 }

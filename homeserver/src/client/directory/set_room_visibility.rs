@@ -26,6 +26,7 @@ pub(crate) async fn set_room_visibility_route(
     let arguments = path_arguments(&mut parts, &()).await?;
     let body = with_default(read_json(body, BODY_BYTES_MAX).await?);
     let request: v3::Request = decode(parts, body, &arguments)?;
+    must_be_known(&request.visibility)?;
     let snapshot = app.rooms.snapshot(&request.room_id).await?;
     let snapshot = snapshot.ok_or_else(|| ApiError::not_found("There is no such room here"))?;
     let user = &requester.user_id;
@@ -37,6 +38,19 @@ pub(crate) async fn set_room_visibility_route(
     let is_public = request.visibility == Visibility::Public;
     app.rooms.publish(request.room_id, is_public).await?;
     Ok(RumaResponse(v3::Response::new()))
+}
+
+/// Refuses a visibility that is none: what was mistyped must not hide a room, nor show one.
+///
+/// # Errors
+/// `M_BAD_JSON`.
+pub(crate) fn must_be_known(visibility: &Visibility) -> Result<(), ApiError> {
+    match visibility {
+        Visibility::Public | Visibility::Private => Ok(()),
+        _ => Err(ApiError::bad_json(
+            "`visibility` is neither `public` nor `private`",
+        )),
+    }
 }
 
 /// The body with what it means by leaving it out: "Defaults to `public`".

@@ -2,17 +2,19 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3capabilities>
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use passeur_protocol::versions::{self, SupportedVersion};
 use ruma::api::client::discovery::get_capabilities::v3::{
     AccountModerationCapability, Capabilities, GetLoginTokenCapability, ProfileFieldsCapability,
-    Request, Response, RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
+    Request, RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
 };
+use serde_json::json;
 
 use crate::{
     app::App,
     http::{
-        decode::{ApiResult, Ruma, RumaResponse},
+        decode::{Ruma, serialized},
+        error::ApiError,
         requester::Requester,
     },
 };
@@ -22,7 +24,7 @@ pub(crate) async fn get_capabilities_route(
     State(app): State<App>,
     requester: Requester,
     Ruma(_): Ruma<Request>,
-) -> ApiResult<Response> {
+) -> Result<Response, ApiError> {
     let stability = |version: &SupportedVersion| match version.is_stable {
         true => RoomVersionStability::Stable,
         false => RoomVersionStability::Unstable,
@@ -40,5 +42,11 @@ pub(crate) async fn get_capabilities_route(
     capabilities.get_login_token = GetLoginTokenCapability::new(true);
     let is_admin = app.config.admin.is_admin(&requester.user_id);
     capabilities.account_moderation = AccountModerationCapability::new(is_admin, is_admin);
-    Ok(RumaResponse(Response::new(capabilities)))
+    let mut all = serde_json::to_value(capabilities).map_err(|_| ApiError::internal())?;
+    // What is as the specification presumes, the type leaves out; clients look for it all the same, and `m.profile_fields` makes the
+    // last two mandatory.
+    for name in ["m.change_password", "m.set_displayname", "m.set_avatar_url"] {
+        all[name] = json!({ "enabled": true });
+    }
+    serialized(&json!({ "capabilities": all }))
 }

@@ -19,7 +19,7 @@ use crate::{
         error::ApiError,
         requester::Requester,
     },
-    media::{SOURCE_BYTES_MAX, ThumbnailSize},
+    media::{FetchError, SOURCE_BYTES_MAX, ThumbnailSize},
 };
 
 /// Serves an image made small.
@@ -32,12 +32,17 @@ pub(crate) async fn get_content_thumbnail_route(
         width: side(request.width),
         height: side(request.height),
         crop: request.method == Some(Method::Crop),
+        animated: request.animated == Some(true),
     };
     let timeout = request.timeout_ms;
     let media = find(&app, &request.server_name, &request.media_id, timeout).await?;
     let kind = media.essence();
     if media.size > SOURCE_BYTES_MAX as u64 {
-        return Err(ApiError::too_large());
+        // Of other servers' media it is not the request that is too large.
+        return Err(match app.media.is_local(&request.server_name) {
+            true => ApiError::too_large(),
+            false => FetchError::TooLarge.into(),
+        });
     }
     let file = read_body(media.body, SOURCE_BYTES_MAX).await?;
     let thumbnail = app.media.thumbnail(&kind, file, size).await?;

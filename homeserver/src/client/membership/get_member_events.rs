@@ -37,14 +37,13 @@ pub(crate) async fn get_member_events_route(
     let mut events = app.store.events(&ids).await?;
     events.retain(|event| {
         let membership = membership_of(Some(&event.pdu));
-        request
-            .membership
-            .as_ref()
-            .is_none_or(|wanted| *wanted == membership)
-            && request
-                .not_membership
-                .as_ref()
-                .is_none_or(|unwanted| *unwanted != membership)
+        match (&request.membership, &request.not_membership) {
+            // "The two parameters create an 'or' condition".
+            (Some(wanted), Some(unwanted)) => *wanted == membership || *unwanted != membership,
+            (Some(wanted), None) => *wanted == membership,
+            (None, Some(unwanted)) => *unwanted != membership,
+            (None, None) => true,
+        }
     });
     let mut out = JsonWriter::with_capacity(512 * events.len() + 16);
     room.write_state(out.open().key("chunk"), &events).await?;

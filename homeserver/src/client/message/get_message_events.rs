@@ -90,7 +90,9 @@ pub(crate) async fn get_message_events_route(
     };
     let page = page(&room, &choice, &stretch, limit(request.limit, PAGE_MAX)).await?;
     let mut out = JsonWriter::with_capacity(1024 * page.events.len() + 128);
-    out.open().key("start").string(&from.to_string());
+    // "This will be the same as the value given in `from`."
+    let start = request.from.unwrap_or_else(|| from.to_string());
+    out.open().key("start").string(&start);
     room.write(out.key("chunk"), &page.events).await?;
     if let Some(end) = page.end {
         out.key("end").string(&end.to_string());

@@ -113,7 +113,7 @@ async fn relating(
     requester: &Requester,
     query: Query<'_>,
 ) -> Result<Response, ApiError> {
-    let room = ReadableRoom::open(app, requester, query.room).await?;
+    let room = ReadableRoom::open_for_event(app, requester, query.room).await?;
     // Whoever may not see the event may not see what relates to it.
     room.event(query.parent).await?;
     let from = match query.from {

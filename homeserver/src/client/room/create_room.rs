@@ -19,7 +19,9 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     app::App,
-    client::state::send_state_event::check_content,
+    client::{
+        directory::set_room_visibility::must_be_known, state::send_state_event::check_content,
+    },
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         error::ApiError,
@@ -48,6 +50,19 @@ pub(crate) async fn create_room_route(
         return Err(ApiError::invalid_param(
             "Too much state, or too many invites",
         ));
+    }
+    must_be_known(&request.visibility)?;
+    let known = [
+        RoomPreset::PrivateChat,
+        RoomPreset::PublicChat,
+        RoomPreset::TrustedPrivateChat,
+    ];
+    if request
+        .preset
+        .as_ref()
+        .is_some_and(|preset| !known.contains(preset))
+    {
+        return Err(ApiError::bad_json("There is no such preset"));
     }
     if !request.invite_3pid.is_empty() {
         return Err(ApiError::no_identity_server());
@@ -164,6 +179,16 @@ fn initial_state(request: &v3::Request) -> Result<Vec<InitialState>, ApiError> {
         state_key: String,
         content: Box<RawValue>,
     }
+    #[derive(Deserialize)]
+    struct Member {
+        membership: String,
+    }
+    // An invite goes past nobody's server, and past nobody's wishes.
+    let is_invite = |kind: &str, content: &RawValue| {
+        kind == "m.room.member"
+            && serde_json::from_str::<Member>(content.get())
+                .is_ok_and(|member| member.membership == "invite")
+    };
     let parse = |raw: &Raw<_>| {
         let Wire {
             kind,
@@ -172,6 +197,10 @@ fn initial_state(request: &v3::Request) -> Result<Vec<InitialState>, ApiError> {
         } = serde_json::from_str(raw.json().get())
             .map_err(|_| ApiError::bad_json("An event of initial_state is malformed"))?;
         check_content(&kind, &content)?;
+        if is_invite(&kind, &content) {
+            let message = "Who is to be invited stands in `invite`";
+            return Err(ApiError::invalid_param(message));
+        }
         Ok(InitialState {
             kind,
             state_key,

@@ -9,14 +9,14 @@ use crate::{
     app::App,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
-        requester::Requester,
+        requester::Leaving,
     },
 };
 
 /// Ends the session and deletes its device.
 pub(crate) async fn logout_route(
     State(app): State<App>,
-    requester: Requester,
+    Leaving(requester): Leaving,
     Ruma(_): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     let devices = Some(vec![requester.device_id]);

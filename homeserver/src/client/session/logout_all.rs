@@ -9,14 +9,14 @@ use crate::{
     app::App,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
-        requester::Requester,
+        requester::Leaving,
     },
 };
 
 /// Ends all sessions of the user and deletes all devices.
 pub(crate) async fn logout_all_route(
     State(app): State<App>,
-    requester: Requester,
+    Leaving(requester): Leaving,
     Ruma(_): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     app.accounts

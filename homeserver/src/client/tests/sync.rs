@@ -8,8 +8,10 @@ use super::{Server, User, expect, expect_ok};
 
 mod busy;
 mod counts;
+mod filtered;
 mod gone;
 mod held;
+mod heroes;
 mod odd;
 mod people;
 mod reading;

@@ -48,7 +48,13 @@ pub(crate) async fn get_threads_route(
     let (user, id) = (&requester.user_id, &request.room_id);
     let page = app.rooms.threads(user, &room.standing, id, query).await?;
     let mut out = JsonWriter::with_capacity(1024 * page.roots.len() + 64);
-    room.write(out.open().key("chunk"), &page.roots).await?;
+    let mut extras = room.extras(&page.roots).await?;
+    let ignored = app.store.ignored_users(user).await?;
+    for (root, extras) in page.roots.iter().zip(&mut extras) {
+        // "If the thread root event was sent by an ignored user, the event is returned redacted to the caller."
+        extras.withheld = ignored.contains(&root.pdu.sender);
+    }
+    room.write_with(out.open().key("chunk"), &page.roots, &extras);
     if let Some(next) = page.next {
         out.key("next_batch").string(&RoomToken(next).to_string());
     }

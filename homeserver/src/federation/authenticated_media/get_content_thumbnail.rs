@@ -49,6 +49,7 @@ pub(crate) async fn get_content_thumbnail(
         width: side(request.width),
         height: side(request.height),
         crop: request.method == Some(Method::Crop),
+        animated: request.animated == Some(true),
     };
     let kind = row.content_type.as_deref().unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();

@@ -23,6 +23,11 @@ impl From<SendError> for ApiError {
                 "An event may have 65536 bytes at most",
             ),
             SendError::Malformed(reason) => Self::bad_json(reason),
+            SendError::DuplicateAnnotation => Self::new(
+                StatusCode::BAD_REQUEST,
+                ErrorKind::DuplicateAnnotation,
+                "You have done this before",
+            ),
             SendError::UnknownEvent => Self::not_found("There is no such event in this room"),
             SendError::Unplaced | SendError::Busy => Self::busy(),
             SendError::Storage | SendError::Damaged => Self::internal(),

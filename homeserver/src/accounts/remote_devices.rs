@@ -1,13 +1,14 @@
 //! Devices of other servers' users: remembered while we share a room with them, asked for otherwise.
 //!
 //! Invariant: what is remembered is what the user's own server said, and it is used only while that server tells us of
-//! changes and none was missed. A change makes local clients ask again; the list is fetched when they do.
+//! changes and none was missed. A change makes local clients ask again; the list is fetched when they do, or at once if a
+//! change was missed.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#device-management>
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,7 +25,7 @@ use serde_json::value::RawValue;
 
 use super::keys::{Answering, RemoteClaims, RemoteKeys, RemoteOneTimeKeys, RemoteUserKeys};
 use crate::{
-    outbound::{Bounds, Remote},
+    outbound::{Bounds, INTERACTIVE_TIMEOUT, Remote},
     store::{
         ChangeRemoteDevices, RemoteChange, RemoteDeviceList, Store, StoreError, StoreRemoteDevices,
     },
@@ -35,6 +36,9 @@ const LISTS_FETCHED_MAX: usize = 20;
 
 /// Lists that are fetched at once.
 const LISTS_AT_ONCE_MAX: usize = 5;
+
+/// Lists that are fetched at once because a change was missed; those of others are fetched when somebody asks for them.
+const RESYNCS_MAX: usize = 20;
 
 /// Most devices of one user that are kept.
 const DEVICES_MAX: usize = 1_000;
@@ -47,6 +51,8 @@ const KEYS_BYTES_MAX: usize = 32 * 1024;
 pub struct RemoteDevices {
     store: Arc<Store>,
     remote: Remote,
+    /// Whose lists are being fetched because a change was missed.
+    resyncs: Arc<Mutex<HashSet<OwnedUserId>>>,
 }
 
 type Wanted = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
@@ -54,7 +60,11 @@ type Wanted = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
 impl RemoteDevices {
     /// Lists that are kept in `store` and fetched by `remote`.
     pub fn new(store: Arc<Store>, remote: Remote) -> Self {
-        Self { store, remote }
+        Self {
+            store,
+            remote,
+            resyncs: Arc::default(),
+        }
     }
 
     /// Takes over what a user's server says of one device. Of users that we share no room with, nothing is taken.
@@ -73,14 +83,19 @@ impl RemoteDevices {
                 Some(keys)
             }
         };
-        let prev_id = update.prev_id.into_iter().map(i64::from).collect();
+        let prev_id: Vec<i64> = update.prev_id.into_iter().map(i64::from).collect();
+        let (stream_id, may_have_gap) = (update.stream_id.into(), !prev_id.is_empty());
         let change = RemoteChange::Device {
             device_id: update.device_id,
             keys,
-            stream_id: update.stream_id.into(),
+            stream_id,
             prev_id,
         };
-        self.change(user, change).await
+        // "If a server receives an EDU which refers to a prev_id it does not recognise, it MUST resynchronise its list".
+        if self.change(user.clone(), change).await? == Some(false) && may_have_gap {
+            self.resync(user, stream_id);
+        }
+        Ok(())
     }
 
     /// Takes over what a user's server says of the cross-signing keys.
@@ -97,22 +112,78 @@ impl RemoteDevices {
             master_key: own(update.master_key),
             self_signing_key: own(update.self_signing_key),
         };
-        self.change(user, change).await
+        self.change(user, change).await?;
+        Ok(())
     }
 
-    async fn change(&self, user_id: OwnedUserId, change: RemoteChange) -> Result<(), StoreError> {
+    /// Takes over a change; whether the list is known and complete after it, or nothing if it is not kept.
+    async fn change(
+        &self,
+        user_id: OwnedUserId,
+        change: RemoteChange,
+    ) -> Result<Option<bool>, StoreError> {
         if self
             .store
             .users_we_share_with(&[&user_id])
             .await?
             .is_empty()
         {
-            return Ok(());
+            return Ok(None);
         }
-        self.store
+        let committed = self
+            .store
             .commit(ChangeRemoteDevices { user_id, change })
             .await?;
-        Ok(())
+        Ok(Some(committed.output))
+    }
+
+    /// Fetches a list of which a change was missed, on a task of its own, one at a time for each user.
+    fn resync(&self, user: OwnedUserId, stream_id: i64) {
+        {
+            let mut resyncs = self.resyncs.lock().unwrap_or_else(PoisonError::into_inner);
+            if resyncs.len() >= RESYNCS_MAX || !resyncs.insert(user.clone()) {
+                return;
+            }
+        }
+        let devices = self.clone();
+        tokio::spawn(async move {
+            devices.fetch_again(&user, stream_id).await;
+            let mut resyncs = devices
+                .resyncs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            resyncs.remove(&user);
+        });
+    }
+
+    /// Fetches a list as a whole, or, of a server that gives none, the keys as of the change that showed the gap.
+    async fn fetch_again(&self, user: &OwnedUserId, stream_id: i64) {
+        let (server, timeout) = (user.server_name(), INTERACTIVE_TIMEOUT);
+        if self.fetch(server, user, timeout).await.is_some() {
+            return;
+        }
+        let wanted = Wanted::from([(user.clone(), Vec::new())]);
+        let answer = self.remote.query(server, wanted, timeout).await;
+        let Some(keys) = answer.ok().and_then(|mut answer| answer.remove(user)) else {
+            return;
+        };
+        let own = |key: &Box<RawValue>| is_of(key, user, None);
+        let devices = keys.devices.into_iter().take(DEVICES_MAX);
+        let list = RemoteDeviceList {
+            stream_id,
+            devices: devices
+                .filter(|(device, keys)| is_of(keys, user, Some(device)))
+                .collect(),
+            master_key: keys.master.filter(own),
+            self_signing_key: keys.self_signing.filter(own),
+        };
+        let change = StoreRemoteDevices {
+            user_id: user.clone(),
+            list,
+        };
+        if let Err(error) = self.store.commit(change).await {
+            tracing::warn!(%error, "a list of devices could not be kept");
+        }
     }
 
     /// The keys of a server's users: remembered ones, fetched lists, and plain answers for the rest.

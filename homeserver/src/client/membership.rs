@@ -1,12 +1,15 @@
 //! Memberships: joining, leaving, inviting, removing, and who is there.
 
-use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId};
+use ruma::{
+    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
+    api::client::membership::ThirdPartySigned,
+};
 use serde_json::json;
 
 use crate::{
     app::App,
     http::{error::ApiError, requester::Requester},
-    rooms::MembershipChange,
+    rooms::{MembershipChange, ThirdPartyInvite},
     store::Membership,
 };
 
@@ -40,6 +43,33 @@ pub(crate) async fn find_room(
     let (room, servers) = found.ok_or_else(|| ApiError::not_found("There is no such alias"))?;
     via.extend(servers);
     Ok((room, via))
+}
+
+/// Turns an invite that an identifier of the requester's was sent into one of the requester, before a join.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3joinroomidoralias> (`third_party_signed`)
+///
+/// # Errors
+/// `M_INVALID_PARAM` if it is for somebody else; what the room says to it.
+pub(crate) async fn take_third_party_invite(
+    app: &App,
+    room: &RoomId,
+    user: &OwnedUserId,
+    signed: Option<ThirdPartySigned>,
+) -> Result<(), ApiError> {
+    let Some(signed) = signed else { return Ok(()) };
+    if signed.mxid != *user {
+        return Err(ApiError::invalid_param("The invite is for somebody else"));
+    }
+    let invite = ThirdPartyInvite {
+        room_id: room.to_owned(),
+        sender: signed.sender,
+        user: signed.mxid.clone(),
+        signed: json!({
+            "mxid": signed.mxid, "token": signed.token, "signatures": signed.signatures,
+        }),
+    };
+    Ok(app.rooms.bind(invite).await?)
 }
 
 /// A change of somebody else's membership that a moderator asks for.

@@ -71,6 +71,9 @@ async fn profile_of(
     match answer {
         Ok(profile) => Ok(profile.data.into_iter().collect()),
         Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Err(no_profile()),
+        Err(error) if error.status() == Some(StatusCode::FORBIDDEN) => Err(ApiError::forbidden(
+            "The user's server does not show their profile",
+        )),
         Err(_) => Err(ApiError::new(
             StatusCode::BAD_GATEWAY,
             ErrorKind::ConnectionFailed,

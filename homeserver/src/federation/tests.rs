@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use passeur_protocol::versions;
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, ServerName};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, json, value::to_raw_value};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -23,12 +23,13 @@ use crate::{
     outbound::{Bounds, Pending, RemoteError, Transport, testing::key_pair},
     rooms::{Draft, JoinError, MembershipChange, NewRoom, Preset, Profile, SendError, projection},
     router,
-    store::{Direction, EventStatus, Membership, testing},
+    store::{CreateAccount, Direction, EventStatus, Membership, testing},
 };
 
 mod entering;
 mod hostile;
 mod invite_by_state;
+mod leaving;
 mod paging;
 mod peer;
 mod serving;
@@ -68,9 +69,26 @@ struct Server {
 }
 
 async fn server(name: &str, wires: &Wires, clock: &MockClock, seed: u64) -> Server {
+    let server = bare_server(name, wires, (clock, seed), |_| {}).await;
+    let name: OwnedServerName = name.try_into().unwrap();
+    for localpart in ["alice", "bob", "carol"] {
+        let user_id = UserId::parse_with_server_name(localpart, &name).unwrap();
+        open_account(&server.app, user_id).await;
+    }
+    server
+}
+
+/// A server without accounts.
+async fn bare_server(
+    name: &str,
+    wires: &Wires,
+    (clock, seed): (&MockClock, u64),
+    adjust: impl FnOnce(&mut Config),
+) -> Server {
     let folder = TempDir::new().unwrap();
     let name: OwnedServerName = name.try_into().unwrap();
-    let config = Config::for_test(name.clone(), folder.path().into());
+    let mut config = Config::for_test(name.clone(), folder.path().into());
+    adjust(&mut config);
     key_files::create(&config.token_key_path(), &SeededRng::new(seed)).unwrap();
     let app = App::new(Foundation {
         clock: Arc::new(clock.clone()),
@@ -94,6 +112,18 @@ async fn server(name: &str, wires: &Wires, clock: &MockClock, seed: u64) -> Serv
     }
 }
 
+/// An account that nothing opens.
+async fn open_account(app: &App, user_id: OwnedUserId) {
+    let account = CreateAccount {
+        user_id,
+        password_hash: None,
+        registration_token: None,
+        session: None,
+        now_ms: 0,
+    };
+    app.store.commit(account).await.unwrap();
+}
+
 struct Pair {
     one: Server,
     two: Server,
@@ -105,6 +135,16 @@ async fn pair() -> Pair {
     Pair {
         one: server("one.example", &wires, &clock, 1).await,
         two: server("two.example", &wires, &clock, 2).await,
+        wires,
+    }
+}
+
+/// The same, the second without accounts and with a configuration of its own.
+async fn pair_with_bare(adjust: impl FnOnce(&mut Config)) -> Pair {
+    let (wires, clock) = (Wires::default(), MockClock::new(MockClock::START_MS));
+    Pair {
+        one: server("one.example", &wires, &clock, 1).await,
+        two: bare_server("two.example", &wires, (&clock, 2), adjust).await,
         wires,
     }
 }

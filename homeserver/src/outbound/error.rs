@@ -1,6 +1,7 @@
 //! Why another server gave no answer that we can use.
 
 use http::StatusCode;
+use ruma::RoomVersionId;
 
 use super::ResolveError;
 
@@ -37,6 +38,8 @@ pub enum RemoteError {
         errcode: Option<String>,
         /// How long the server asks us to wait, in milliseconds.
         retry_after_ms: Option<u64>,
+        /// The version of the room that it is about, if it says so.
+        room_version: Option<RoomVersionId>,
     },
     /// The answer has another shape than the specification says.
     #[error("the answer is malformed")]
@@ -66,19 +69,19 @@ impl RemoteError {
 
     /// Reads a status other than success, with what its body says.
     pub(super) fn from_response(status: StatusCode, body: &[u8]) -> Self {
-        #[derive(serde::Deserialize)]
+        #[derive(Default, serde::Deserialize)]
         struct Standard {
             errcode: Option<String>,
             retry_after_ms: Option<u64>,
+            room_version: Option<RoomVersionId>,
         }
-        let standard = serde_json::from_slice::<Standard>(body).ok();
-        let (errcode, retry_after_ms) = standard.map_or((None, None), |standard| {
-            (standard.errcode, standard.retry_after_ms)
-        });
+        let standard = serde_json::from_slice::<Standard>(body).unwrap_or_default();
+        let errcode = standard.errcode;
         Self::Status {
             status,
             errcode: errcode.filter(|code| code.len() <= ERRCODE_BYTES_MAX),
-            retry_after_ms,
+            retry_after_ms: standard.retry_after_ms,
+            room_version: standard.room_version,
         }
     }
 

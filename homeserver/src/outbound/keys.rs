@@ -42,6 +42,9 @@ const SERVERS_MAX: usize = 10_000;
 /// How long a server is left alone after it answered.
 const PAUSE_AFTER_SUCCESS: Duration = Duration::from_secs(60);
 
+/// How often a server is asked within that time all the same, for keys that it had not named: it may have a new one.
+const EARLY_ATTEMPTS_MAX: u32 = 3;
+
 /// How long a server is left alone after the first failure; doubled each time.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
@@ -58,6 +61,8 @@ struct Attempt {
     failures: u32,
     /// Not before this, on the monotonic clock.
     next: Duration,
+    /// Attempts made before that for a key that was not known.
+    early: u32,
 }
 
 /// An attempt under way, for all who wait for it.
@@ -138,7 +143,8 @@ impl ServerKeys {
             }
         }
         for chunk in missing.chunks(SERVERS_AT_ONCE_MAX) {
-            future::join_all(chunk.iter().map(|(server, _)| self.refresh(server))).await;
+            let asked = chunk.iter().map(|(server, ids)| self.refresh(server, ids));
+            future::join_all(asked).await;
             for (server, ids) in chunk {
                 let keys = self.known_keys(server, ids, valid_at).await?;
                 if !keys.is_empty() {
@@ -182,16 +188,22 @@ impl ServerKeys {
         Ok(stored)
     }
 
-    /// Asks a server for its keys, unless that was tried lately. Callers that come meanwhile wait for the same answer.
-    async fn refresh(&self, server: &ServerName) {
-        let Some(flight) = self.flight(server) else {
+    /// Asks a server for its keys, unless that was tried lately; for the sake of `ids` that it never named a little more
+    /// often. Callers that come meanwhile wait for the same answer.
+    async fn refresh(&self, server: &ServerName, ids: &[OwnedServerSigningKeyId]) {
+        let known = self.0.known.get(server);
+        let is_new = |id: &OwnedServerSigningKeyId| {
+            let known = known.as_ref();
+            known.is_some_and(|known| known.iter().all(|key| key.key_id != id.as_str()))
+        };
+        let Some(flight) = self.flight(server, ids.iter().any(is_new)) else {
             return;
         };
         flight.await;
     }
 
     /// The attempt under way, or a new one if the back-off allows it.
-    fn flight(&self, server: &ServerName) -> Option<Flight> {
+    fn flight(&self, server: &ServerName, is_for_new: bool) -> Option<Flight> {
         let mut flights = self
             .0
             .flights
@@ -200,14 +212,21 @@ impl ServerKeys {
         if let Some(flight) = flights.get(server) {
             return Some(flight.clone());
         }
-        let attempt = self.0.attempts.get(server);
-        if attempt.is_some_and(|attempt| self.0.clock.monotonic() < attempt.next) {
+        let now = self.0.clock.monotonic();
+        let early_after = self
+            .0
+            .attempts
+            .get(server)
+            .filter(|attempt| now < attempt.next);
+        if early_after.is_some_and(|attempt| {
+            !is_for_new || attempt.failures > 0 || attempt.early >= EARLY_ATTEMPTS_MAX
+        }) {
             return None;
         }
         let inner = Arc::clone(&self.0);
         let name = server.to_owned();
         // A task of its own: it ends and clears up even if everyone who waited has gone away.
-        let task = tokio::spawn(async move { inner.attempt(&name).await });
+        let task = tokio::spawn(async move { inner.attempt(&name, early_after).await });
         let pending: Pending<'static, ()> = Box::pin(task.map(|_| ()));
         let flight = pending.shared();
         flights.insert(server.to_owned(), flight.clone());
@@ -216,8 +235,8 @@ impl ServerKeys {
 }
 
 impl Inner {
-    /// One attempt, remembered with its outcome.
-    async fn attempt(&self, server: &ServerName) {
+    /// One attempt, remembered with its outcome; `early_after` is the one that leaves the server alone for now.
+    async fn attempt(&self, server: &ServerName, early_after: Option<Attempt>) {
         let fetched = self.fetch(server).await;
         let failures = match fetched {
             Ok(()) => 0,
@@ -237,8 +256,19 @@ impl Inner {
                 .min(PAUSE_MAX),
         };
         let next = self.clock.monotonic().saturating_add(pause);
-        self.attempts
-            .insert(server.to_owned(), Attempt { failures, next });
+        let attempt = match early_after {
+            // An early answer does not put off when the server is asked again anyway.
+            Some(before) if failures == 0 => Attempt {
+                early: before.early + 1,
+                ..before
+            },
+            _ => Attempt {
+                failures,
+                next,
+                early: 0,
+            },
+        };
+        self.attempts.insert(server.to_owned(), attempt);
         self.flights
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, UserId,
     api::federation::query::get_room_information::v1 as get_room_information,
@@ -11,7 +12,7 @@ use ruma::{
 };
 use serde_json::{Map, Value};
 
-use super::{Draft, Rooms, create::raw};
+use super::{Draft, JoinError, Rooms, create::raw};
 use crate::{
     outbound::Bounds,
     store::{DeleteAlias, NewAlias, StoreError},
@@ -104,11 +105,12 @@ impl Rooms {
     /// The room behind an alias and servers that are in it.
     ///
     /// # Errors
-    /// What the database says; a peer that does not answer knows no alias.
+    /// What the database says; [`JoinError::NoServer`] if the alias' server does not answer, or something else than that
+    /// it knows no such alias.
     pub async fn resolve_alias(
         self: &Arc<Self>,
         alias: &RoomAliasId,
-    ) -> Result<Option<(OwnedRoomId, Vec<OwnedServerName>)>, StoreError> {
+    ) -> Result<Option<(OwnedRoomId, Vec<OwnedServerName>)>, JoinError> {
         if alias.server_name() != self.context.server_name {
             let request = get_room_information::Request::new(alias.to_owned());
             let answer = self
@@ -116,11 +118,15 @@ impl Rooms {
                 .remote
                 .call(alias.server_name(), request, Bounds::INTERACTIVE)
                 .await;
-            return Ok(answer.ok().map(|answer| {
-                let mut servers = answer.servers;
-                servers.truncate(SERVERS_MAX);
-                (answer.room_id, servers)
-            }));
+            return match answer {
+                Ok(answer) => {
+                    let mut servers = answer.servers;
+                    servers.truncate(SERVERS_MAX);
+                    Ok(Some((answer.room_id, servers)))
+                }
+                Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+                Err(error) => Err(JoinError::NoServer(Some(error))),
+            };
         }
         let Some(room) = self.context.store.room_of_alias(alias).await? else {
             return Ok(None);

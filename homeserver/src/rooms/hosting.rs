@@ -6,23 +6,26 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use passeur_protocol::{
     membership::expect_own_membership,
     signed::{RawPdu, SignedPdu},
 };
 use ruma::{
-    EventId, OwnedEventId, OwnedUserId, RoomId, RoomVersionId, ServerName,
-    events::TimelineEventType,
+    EventId, OwnedEventId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName,
+    events::{StateEventType, TimelineEventType},
 };
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    Draft, JoinError, ReceiveError, Rooms, SendError, Snapshot, chain::Chain, create::raw,
+    Draft, JoinError, Member, ReceiveError, Rooms, SendError, Snapshot, chain::Chain, create::raw,
     join::authoriser_of, receive::Budget,
 };
-use crate::store::{LogKind, Membership};
+use crate::store::{LogKind, Membership, RoomStateMap};
+
+/// Members that stand for a room without a name.
+const HEROES_MAX: usize = 5;
 
 /// Why another server's user was not let in or out.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -83,6 +86,27 @@ impl From<crate::store::StoreError> for HostError {
     }
 }
 
+/// The member events without which a room that has no name cannot be named: "the room members who would be included in the
+/// m.heroes property of the room summary".
+fn heroes(hosted: &Hosted) -> Vec<OwnedEventId> {
+    let is_set = |kind| hosted.state.contains_key(&(kind, String::new()));
+    if is_set(StateEventType::RoomName) || is_set(StateEventType::RoomCanonicalAlias) {
+        return Vec::new();
+    }
+    let members = || hosted.room.members.by_user.values();
+    let is_here =
+        |member: &&Member| matches!(member.membership, Membership::Join | Membership::Invite);
+    let pick = |members: Vec<&Member>| -> Vec<OwnedEventId> {
+        let picked = members.into_iter().take(HEROES_MAX);
+        picked.map(|member| member.event_id.clone()).collect()
+    };
+    let here = pick(members().filter(is_here).collect());
+    match here.is_empty() {
+        true => pick(members().collect()),
+        false => here,
+    }
+}
+
 /// What a request says that an event is: a membership of a user of the server that asks.
 struct OwnMembership<'a> {
     origin: &'a ServerName,
@@ -96,8 +120,19 @@ pub struct Hosted {
     /// The event, with all its signatures.
     pub event: Box<RawValue>,
     /// The state before it.
+    pub state: RoomStateMap,
+    /// The servers that were in the room before it.
+    pub servers: Vec<OwnedServerName>,
+    room: Arc<Snapshot>,
+    auth_events: Vec<OwnedEventId>,
+}
+
+/// What a peer that joins is told of a room.
+#[derive(Clone, Debug)]
+pub struct ToldState {
+    /// Events of the state before the join.
     pub state: Vec<OwnedEventId>,
-    /// The auth chain of that state and of the event.
+    /// Their auth chains and that of the join, but for what is in `state` if members are omitted.
     pub auth_chain: Vec<OwnedEventId>,
 }
 
@@ -192,27 +227,49 @@ impl Rooms {
             return Err(HostError::Forbidden);
         }
         let group = stored.state_before.ok_or(HostError::Forbidden)?;
-        let state: Vec<_> = self
-            .context
-            .store
-            .state_at(group)
-            .await?
-            .values()
-            .cloned()
+        let event_json = serde_json::from_slice(&bytes).map_err(|_| HostError::Mismatch)?;
+        Ok(Hosted {
+            event: event_json,
+            state: self.context.store.state_at(group).await?,
+            servers: snapshot.members.servers.keys().cloned().collect(),
+            auth_events: event.auth_events.clone(),
+            room: snapshot,
+        })
+    }
+
+    /// The state before a join with its auth chain; without members, as far as the peer can do without them.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub async fn told_state(
+        &self,
+        hosted: &Hosted,
+        omit_members: bool,
+    ) -> Result<ToldState, HostError> {
+        let heroes = match omit_members {
+            true => heroes(hosted),
+            false => Vec::new(),
+        };
+        let is_told = |kind: &StateEventType, id: &OwnedEventId| {
+            !omit_members || *kind != StateEventType::RoomMember || heroes.contains(id)
+        };
+        let told = hosted.state.iter();
+        let state: Vec<OwnedEventId> = told
+            .filter(|((kind, _), id)| is_told(kind, id))
+            .map(|(_, id)| id.clone())
             .collect();
         let mut roots = state.clone();
-        roots.extend(event.auth_events.iter().cloned());
-        let auth_chain = self.auth_chain_of(&snapshot, roots).await;
+        roots.extend(hosted.auth_events.iter().cloned());
+        let auth_chain = self.auth_chain_of(&hosted.room, roots).await;
         let mut auth_chain = auth_chain.map_err(|_| HostError::Forbidden)?;
-        auth_chain.extend(event.auth_events.iter().cloned());
+        auth_chain.extend(hosted.auth_events.iter().cloned());
         auth_chain.sort();
         auth_chain.dedup();
-        let event = serde_json::from_slice(&bytes).map_err(|_| HostError::Mismatch)?;
-        Ok(Hosted {
-            event,
-            state,
-            auth_chain,
-        })
+        if omit_members {
+            let state: HashSet<&OwnedEventId> = state.iter().collect();
+            auth_chain.retain(|id| !state.contains(id));
+        }
+        Ok(ToldState { state, auth_chain })
     }
 
     /// What somebody who knocks is shown of a room: whole PDUs.
@@ -264,7 +321,7 @@ impl Rooms {
     }
 
     /// A room that this server is in and in which `origin` may take part.
-    async fn resident(
+    pub(super) async fn resident(
         &self,
         origin: &ServerName,
         room: &RoomId,

@@ -7,13 +7,13 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use passeur_protocol::{check, signed::SignedPdu, versions};
+use passeur_protocol::{check, signed::SignedPdu};
 use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, ServerName, events::StateEventType};
 use serde_json::value::RawValue;
 
 use super::{
     JoinError, Members, Offer, ReceiveError, Rooms, SendError, Snapshot, chain::Chain,
-    receive::Budget,
+    join::rules_of, receive::Budget,
 };
 use crate::store::{
     Event, EventStatus, LogKind, Moved, NewEvent, RoomRow, RoomStateMap, StateChange, StateKey,
@@ -76,11 +76,14 @@ impl Rooms {
             join,
             ..
         } = import;
-        let rules = versions::rules(version).ok_or(JoinError::UnsupportedVersion)?;
+        let rules = rules_of(version)?;
         let existing = self.snapshot(room).await?;
         let base = match &existing {
             Some(snapshot) => Arc::clone(snapshot),
-            None => Arc::new(empty_snapshot(room, version).ok_or(JoinError::UnsupportedVersion)?),
+            None => {
+                let empty = empty_snapshot(room, version);
+                Arc::new(empty.ok_or_else(|| JoinError::UnsupportedVersion(version.clone()))?)
+            }
         };
         let mut events = self.verify_all(&base, import.auth_chain).await;
         let state = self.verify_all(&base, import.state).await;

@@ -12,7 +12,7 @@ use passeur_protocol::{membership::expect_invite, signed::SignedPdu};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
     api::federation::membership::{RawStrippedState, create_invite::v2 as create_invite},
-    events::StateEventType,
+    events::{StateEventType, TimelineEventType},
     room_version_rules::RoomVersionRules,
 };
 use serde_json::{Value, json, value::RawValue};
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     outbound::Bounds,
-    store::{LogKind, Membership, NewMembership, RoomAppend, StoreError},
+    store::{AccountState, LogKind, Membership, NewMembership, RoomAppend, StoreError},
 };
 
 /// What an invited person is shown of a room before joining.
@@ -77,7 +77,12 @@ impl Rooms {
         );
         let bounds = Bounds::INTERACTIVE;
         let answer = self.context.remote.call(&server, request, bounds).await;
-        let answer = answer.map_err(|error| JoinError::NoServer(Some(error)))?;
+        let answer = answer.map_err(|error| match error.errcode() {
+            Some("M_INCOMPATIBLE_ROOM_VERSION" | "M_UNSUPPORTED_ROOM_VERSION") => {
+                JoinError::UnsupportedByInvitee
+            }
+            _ => JoinError::NoServer(Some(error)),
+        })?;
         let co_signed = self
             .with_signature_of(signed, &answer.event, &server, snapshot.rules)
             .await?;
@@ -155,7 +160,7 @@ impl Rooms {
     ///
     /// # Errors
     /// [`HostError::Mismatch`] if it is anything else, [`HostError::Forbidden`] if the server may
-    /// not take part in the room, [`HostError::InviteBlocked`] if the user wants no invites.
+    /// not take part in the room or there is no such user, [`HostError::InviteBlocked`] if the user wants no invites.
     pub async fn accept_invite(
         &self,
         origin: &ServerName,
@@ -176,6 +181,10 @@ impl Rooms {
         {
             return Err(HostError::Forbidden);
         }
+        let account = self.store().account(&user).await?;
+        if account.is_none_or(|account| account.state == AccountState::Deactivated) {
+            return Err(HostError::Forbidden);
+        }
         if self.blocks_invites(&user).await? {
             return Err(HostError::InviteBlocked);
         }
@@ -189,8 +198,7 @@ impl Rooms {
         signed.map_err(|_| HostError::Mismatch)
     }
 
-    /// Refuses what is shown of a room unless the create event is there, and what are whole events
-    /// are events of that room. Stripped ones, which older servers send, can only be believed.
+    /// Refuses what is shown of a room unless all of it are events of that room, the create event among them.
     async fn expect_state_of(
         &self,
         room: &RoomId,
@@ -202,14 +210,15 @@ impl Rooms {
         }
         let mut has_create = false;
         for event in shown {
-            let claim: Value = serde_json::from_str(event.get()).unwrap_or_default();
-            if claim["signatures"].is_object() {
-                let signed = self.verify(event, rules).await?;
-                if signed.pdu().room_id != room {
-                    return Err(HostError::Mismatch);
-                }
+            let signed = match self.verify(event, rules).await {
+                Ok(signed) => signed,
+                Err(error) if error.is_passing() => return Err(error.into()),
+                Err(_) => return Err(HostError::Mismatch),
+            };
+            if signed.pdu().room_id != room {
+                return Err(HostError::Mismatch);
             }
-            has_create |= claim["type"] == "m.room.create";
+            has_create |= signed.pdu().kind == TimelineEventType::RoomCreate;
         }
         match has_create {
             true => Ok(()),

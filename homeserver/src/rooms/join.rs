@@ -45,7 +45,10 @@ pub enum JoinError {
     NoServer(Option<RemoteError>),
     /// The room's version is not supported here.
     #[error("unsupported room version")]
-    UnsupportedVersion,
+    UnsupportedVersion(RoomVersionId),
+    /// The room's version is not supported by the server of the one who is invited.
+    #[error("the other server does not support the room's version")]
+    UnsupportedByInvitee,
     /// What the peer answered is not a room that this user could join.
     #[error("the answer of the peer does not hold")]
     BadAnswer,
@@ -224,7 +227,7 @@ impl Rooms {
         let answer = answer
             .map_err(|error| JoinError::NoServer(Some(error)))?
             .room_state;
-        let rules = versions::rules(&version).ok_or(JoinError::UnsupportedVersion)?;
+        let rules = rules_of(&version)?;
         let join = self.vouched(join, answer.event.as_deref(), rules).await?;
         let import = Import {
             room,
@@ -280,7 +283,7 @@ impl Rooms {
         version: &RoomVersionId,
         template: &RawValue,
     ) -> Result<SignedPdu, JoinError> {
-        let rules = versions::rules(version).ok_or(JoinError::UnsupportedVersion)?;
+        let rules = rules_of(version)?;
         let offered =
             json::parse_pdu(template.get().as_bytes()).map_err(|_| JoinError::BadAnswer)?;
         let membership = content["membership"].as_str().unwrap_or_default().into();
@@ -300,6 +303,11 @@ impl Rooms {
         build::build(event, tip, rules, &context.server_name, &context.key_pair)
             .map_err(|_| JoinError::BadAnswer)
     }
+}
+
+/// The rules of a room's version.
+pub(super) fn rules_of(version: &RoomVersionId) -> Result<&'static RoomVersionRules, JoinError> {
+    versions::rules(version).ok_or_else(|| JoinError::UnsupportedVersion(version.clone()))
 }
 
 /// Who vouches for a restricted join.

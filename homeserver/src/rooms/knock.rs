@@ -5,7 +5,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#knocking-rooms>
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ruma::{
     OwnedServerName, OwnedUserId, RoomId, ServerName,
@@ -21,7 +21,14 @@ use super::{
     invite::{into_json, strip},
     join::{Way, more_telling, to_raw, versions_for_peers},
 };
-use crate::{outbound::Bounds, store::Membership};
+use crate::{
+    clock::within,
+    outbound::{Bounds, RemoteError},
+    store::Membership,
+};
+
+/// How long all servers together are given: a user waits.
+const TIME_MAX: Duration = Duration::from_secs(60);
 
 impl Rooms {
     /// Knocks on a room: here if this server is in it, else through `servers`.
@@ -52,15 +59,20 @@ impl Rooms {
             }
             Way::Through(servers) => servers,
         };
-        let mut last = JoinError::NoServer(None);
-        for server in &servers {
-            match self.try_knock(room, user, &content, server).await {
-                Ok(()) => return Ok(()),
-                Err(error @ JoinError::Send(_)) => return Err(error),
-                Err(error) => last = more_telling(last, error),
+        let knocking = async {
+            let mut last = JoinError::NoServer(None);
+            for server in &servers {
+                match self.try_knock(room, user, &content, server).await {
+                    Ok(()) => return Ok(()),
+                    Err(error @ JoinError::Send(_)) => return Err(error),
+                    Err(error) => last = more_telling(last, error),
+                }
             }
-        }
-        Err(last)
+            Err(last)
+        };
+        within(&*self.context.clock, TIME_MAX, knocking)
+            .await
+            .unwrap_or(Err(JoinError::NoServer(Some(RemoteError::Timeout))))
     }
 
     async fn try_knock(

@@ -5,7 +5,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#leaving-rooms-rejecting-invites>
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ruma::{
     OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName,
@@ -18,12 +18,15 @@ use serde_json::{Value, json};
 
 use super::{JoinError, MembershipChange, Rooms, SendError, join::to_raw};
 use crate::{
+    clock::within,
     outbound::Bounds,
     store::{ForgetRoom, Membership, MembershipRow, StoreError},
 };
 
 /// Servers that are told of a refusal, in turn, until one hears it.
 const SERVERS_MAX: usize = 3;
+/// How long they are given for it, all together: a user waits.
+const TIME_MAX: Duration = Duration::from_secs(20);
 
 impl Rooms {
     /// Leaves a room, or refuses an invite or takes back a knock.
@@ -62,13 +65,38 @@ impl Rooms {
         if !matches!(row.membership, Membership::Invite | Membership::Knock) {
             return Ok(());
         }
-        // What is to be left names these servers, and may name as many as it likes.
-        let servers = inviting_servers(row).into_iter();
-        let others = servers.filter(|server| *server != self.context.server_name);
-        for server in others.take(SERVERS_MAX) {
-            if self.try_leave(room, user, &content, &server).await.is_ok() {
-                break;
+        // A task of its own: it comes to its end though the client may not wait for it.
+        let (rooms, room) = (Arc::clone(self), room.to_owned());
+        let (user, row) = (user.clone(), row.clone());
+        let refusing = tokio::spawn(async move { rooms.refuse(&room, user, &row, content).await });
+        refusing
+            .await
+            .unwrap_or(Err(JoinError::Send(SendError::Storage)))
+    }
+
+    /// Tells one of the servers that may hear it, and keeps that the user is out of the room even if none does.
+    async fn refuse(
+        self: &Arc<Self>,
+        room: &RoomId,
+        user: OwnedUserId,
+        row: &MembershipRow,
+        content: Value,
+    ) -> Result<(), JoinError> {
+        let telling = async {
+            // What is to be left names these servers, and may name as many as it likes.
+            let servers = inviting_servers(row).into_iter();
+            let others = servers.filter(|server| *server != self.context.server_name);
+            for server in others.take(SERVERS_MAX) {
+                if self.try_leave(room, &user, &content, &server).await.is_ok() {
+                    break;
+                }
             }
+        };
+        if within(&*self.context.clock, TIME_MAX, telling)
+            .await
+            .is_err()
+        {
+            tracing::debug!("no server heard in time that a user is not coming");
         }
         self.store_out_of_room(room, user.clone(), Membership::Leave, &row.event_id, None)
             .await

@@ -209,13 +209,14 @@ impl Rooms {
                 EventStatus::Outlier => {}
             }
         }
-        self.fetch_auth_events(origin, snapshot, &signed, budget)
-            .await?;
+        // What authorises an event is often what came just before it, so that both are missing at once.
         let mut missing = self.missing(&pdu.room_id, &pdu.prev_events).await?;
         if !missing.is_empty() {
             self.fetch_missing(origin, snapshot, &pdu, budget).await?;
             missing = self.missing(&pdu.room_id, &pdu.prev_events).await?;
         }
+        self.fetch_auth_events(origin, snapshot, &signed, budget)
+            .await?;
         let state_before = if missing.is_empty() {
             None
         } else {

@@ -5,7 +5,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#leaving-rooms-rejecting-invites>
 
-use passeur_protocol::{versions, visibility::membership_of};
+use passeur_protocol::{signed::SignedPdu, versions, visibility::membership_of};
 use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -37,9 +37,10 @@ impl Rooms {
         let memberships = self.memberships(&claim.state_key).await?;
         let row = memberships.get(room).ok_or_else(unknown)?;
         let is_pending = matches!(row.membership, Membership::Invite | Membership::Knock);
-        let rules = version_of(row).as_ref().and_then(versions::rules);
-        let rules = rules.filter(|_| is_pending).ok_or_else(unknown)?;
-        let signed = self.verify(pdu, rules).await?;
+        if !is_pending {
+            return Err(unknown());
+        }
+        let signed = self.verify_by_any(pdu, version_of(row)).await?;
         let pdu = signed.pdu();
         let membership = membership_of(Some(pdu));
         let shown: Vec<OwnedServerName> = inviting_servers(row);
@@ -59,6 +60,30 @@ impl Rooms {
             Err(JoinError::Send(error)) => Err(error.into()),
             Err(_) => Err(unknown()),
         }
+    }
+}
+
+impl Rooms {
+    /// Verifies an event by the rules of the room's version. An invite need not show it; then it is of the newest version
+    /// by whose rules the event holds.
+    async fn verify_by_any(
+        &self,
+        pdu: &RawValue,
+        version: Option<RoomVersionId>,
+    ) -> Result<SignedPdu, ReceiveError> {
+        let mut outcome = Err(ReceiveError::UnknownRoom);
+        for supported in versions::supported().iter().rev() {
+            if version.as_ref().is_some_and(|shown| *shown != supported.id) {
+                continue;
+            }
+            if let Some(rules) = versions::rules(&supported.id) {
+                outcome = self.verify(pdu, rules).await;
+            }
+            if !matches!(outcome, Err(ReceiveError::Dropped(_))) {
+                break;
+            }
+        }
+        outcome
     }
 }
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use ruma::{
-    OwnedRoomId, OwnedUserId,
+    OwnedRoomId, OwnedUserId, ServerName,
     api::federation::thirdparty::exchange_invite::v1 as exchange_invite,
     events::{StateEventType, room::member::RoomMemberEventContent},
     serde::Raw,
@@ -32,16 +32,16 @@ pub struct ThirdPartyInvite {
 }
 
 impl Rooms {
-    /// Makes an invite of one by one of ours.
+    /// Makes an invite of one by one of ours, because `origin` asks for it.
     ///
     /// # Errors
     /// See [`HostError`].
-    pub async fn exchange(self: &Arc<Self>, invite: ThirdPartyInvite) -> Result<(), HostError> {
-        let snapshot = self.snapshot(&invite.room_id).await?;
-        let snapshot = snapshot.ok_or(HostError::UnknownRoom)?;
-        if snapshot.members.local_joined.is_empty() {
-            return Err(HostError::UnknownRoom);
-        }
+    pub async fn exchange(
+        self: &Arc<Self>,
+        origin: &ServerName,
+        invite: ThirdPartyInvite,
+    ) -> Result<(), HostError> {
+        let snapshot = self.resident(origin, &invite.room_id).await?;
         let is_for_user = invite.signed["mxid"] == invite.user.as_str();
         let token = invite.signed["token"].as_str().filter(|_| is_for_user);
         let token = token.ok_or(HostError::Mismatch)?;
@@ -74,7 +74,8 @@ impl Rooms {
     /// See [`HostError`].
     pub async fn bind(self: &Arc<Self>, invite: ThirdPartyInvite) -> Result<(), HostError> {
         if self.is_local(&invite.sender) {
-            return self.exchange(invite).await;
+            let ours = &self.context.server_name;
+            return self.exchange(ours, invite).await;
         }
         let server = invite.sender.server_name().to_owned();
         let content = json!({

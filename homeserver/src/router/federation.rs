@@ -1,6 +1,9 @@
 //! The server-server API and signing keys.
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, put},
+};
 use ruma::api::federation::discovery::{
     discover_homeserver, get_remote_server_keys::v2 as get_remote_server_keys,
     get_remote_server_keys_batch::v2 as get_remote_server_keys_batch,
@@ -59,6 +62,7 @@ fn people() -> Router<App> {
 }
 
 fn memberships() -> Router<App> {
+    use membership::older;
     use ruma::api::federation as wire;
     Router::new()
         .endpoint::<wire::membership::prepare_join_event::v1::Request, _, _>(
@@ -91,6 +95,8 @@ fn memberships() -> Router<App> {
         .endpoint::<wire::thirdparty::bind_callback::v1::Request, _, _>(
             thirdparty::bind_callback::bind_callback,
         )
+        .route(older::SEND_JOIN, put(older::send_join))
+        .route(older::SEND_LEAVE, put(older::send_leave))
 }
 
 fn rooms() -> Router<App> {

@@ -1,7 +1,7 @@
 //! Ends of invites and knocks, for the servers of users who never came.
 //!
 //! Invariant: a server that was told of an invite, or made a knock, and is not in the room is owed the event of ours that ends
-//! it: the one kind of event that no interval of [`super::Stay`] covers. It is noted in the server's own scope of the log, with
+//! it, and the end of a ban that it was told of so: the one kind of event that no interval of [`super::Stay`] covers. It is noted in the server's own scope of the log, with
 //! the event as reference.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room>
@@ -9,11 +9,12 @@
 use std::collections::HashMap;
 
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect};
 
 use super::{
     LogEnd, LogKind, Membership, NewEvent, NewMembership, Scope, Store, StoreError, Tx,
-    entity::room_members, stays,
+    entity::{log, room_members},
+    stays,
 };
 
 /// Users that one query asks for.
@@ -40,12 +41,13 @@ pub(super) async fn follow(
     for some in ended.chunks(USERS_PER_QUERY_MAX) {
         let before = memberships(tx, room, some).await?;
         for (user, event) in some {
-            let before = before.get(user.as_str()).map(String::as_str);
-            if !matches!(before, Some("invite" | "knock")) {
-                continue;
-            }
             let server = user.server_name();
-            if stays::open_among(tx, room, &[server]).await?.is_empty() {
+            let is_owed = match before.get(user.as_str()) {
+                Some((membership, _)) if matches!(&**membership, "invite" | "knock") => true,
+                Some((membership, ban)) if membership == "ban" => was_told(tx, server, ban).await?,
+                _ => false,
+            };
+            if is_owed && stays::open_among(tx, room, &[server]).await?.is_empty() {
                 owe(tx, server, event).await?;
             }
         }
@@ -57,18 +59,32 @@ async fn memberships(
     tx: &Tx,
     room: &RoomId,
     users: &[(&OwnedUserId, &OwnedEventId)],
-) -> Result<HashMap<String, String>, StoreError> {
+) -> Result<HashMap<String, (String, String)>, StoreError> {
     let users = users.iter().map(|(user, _)| user.as_str());
-    let rows: Vec<(String, String)> = room_members::Entity::find()
+    let rows: Vec<(String, String, String)> = room_members::Entity::find()
         .select_only()
         .column(room_members::Column::UserId)
         .column(room_members::Column::Membership)
+        .column(room_members::Column::EventId)
         .filter(room_members::Column::RoomId.eq(room.as_str()))
         .filter(room_members::Column::UserId.is_in(users))
         .into_tuple()
         .all(tx.connection())
         .await?;
-    Ok(rows.into_iter().collect())
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|(user, what, event)| (user, (what, event)))
+        .collect())
+}
+
+/// Whether a server that is not in the room was told of an event all the same.
+async fn was_told(tx: &Tx, server: &ServerName, event: &str) -> Result<bool, StoreError> {
+    let told = log::Entity::find()
+        .filter(log::Column::Scope.eq(Scope::Destination(server).to_string()))
+        .filter(log::Column::Reference.eq(event))
+        .limit(1)
+        .count(tx.connection());
+    Ok(told.await? > 0)
 }
 
 async fn owe(tx: &mut Tx, server: &ServerName, event: &EventId) -> Result<(), StoreError> {

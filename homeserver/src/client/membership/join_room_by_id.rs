@@ -7,6 +7,7 @@ use ruma::api::client::membership::join_room_by_id::v3;
 
 use crate::{
     app::App,
+    client::membership::take_third_party_invite,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         requester::Active,
@@ -20,6 +21,8 @@ pub(crate) async fn join_room_by_id_route(
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     let room = request.room_id;
+    let (user, signed) = (&requester.user_id, request.third_party_signed);
+    take_third_party_invite(&app, &room, user, signed).await?;
     app.rooms
         .join(
             &room,

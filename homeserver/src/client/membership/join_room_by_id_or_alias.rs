@@ -4,7 +4,7 @@
 
 use crate::{
     app::App,
-    client::membership::find_room,
+    client::membership::{find_room, take_third_party_invite},
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         requester::Active,
@@ -20,6 +20,8 @@ pub(crate) async fn join_room_by_id_or_alias_route(
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     let (room, servers) = find_room(&app, request.room_id_or_alias, request.via).await?;
+    let (user, signed) = (&requester.user_id, request.third_party_signed);
+    take_third_party_invite(&app, &room, user, signed).await?;
     app.rooms
         .join(
             &room,

@@ -20,7 +20,7 @@ use crate::{
         error::ApiError,
         requester::{Active, Requester},
     },
-    rooms::{Draft, MembershipChange},
+    rooms::{Draft, JoinError, MembershipChange},
 };
 
 /// The room's expiry policy: a wrong one would promise what nobody keeps.
@@ -140,7 +140,11 @@ async fn check_aliases(app: &App, room: &RoomId, content: &RawValue) -> Result<(
     for alias in added {
         let alias = OwnedRoomAliasId::try_from(alias.as_str())
             .map_err(|_| ApiError::invalid_param("An alias is malformed"))?;
-        let found = app.rooms.resolve_alias(&alias).await?;
+        let found = match app.rooms.resolve_alias(&alias).await {
+            // Where it leads cannot be seen.
+            Err(JoinError::NoServer(_)) => None,
+            found => found?,
+        };
         if found.is_none_or(|(found, _)| found != room) {
             return Err(ApiError::bad_alias());
         }

@@ -21,17 +21,20 @@ use crate::{
     store::KeyUsage,
 };
 
-/// Answers servers that share a room with the user.
+/// Answers any server where profiles are public, and elsewhere those that share a room with the user.
 ///
 /// # Errors
-/// 404 `M_NOT_FOUND` for a user who is not ours, or with whom the server shares no room: the answer tells not which.
+/// 404 `M_NOT_FOUND` for a user who is not ours, or of whom the server is told nothing: the answer tells not which.
 pub(crate) async fn get_devices(
     State(app): State<App>,
     Signed { origin, request }: Signed<Request>,
 ) -> ApiResult<Response> {
     let user = request.user_id;
     let is_ours = user.server_name() == app.config.server_name;
-    let mut is_told = is_ours && app.store.server_shares_with(&origin, &user).await?;
+    let is_public = app.config.profiles.public;
+    let mut is_told = is_ours
+        && (is_public && app.accounts.is_active(&user).await?
+            || app.store.server_shares_with(&origin, &user).await?);
     if is_ours && !is_told && app.rooms.joins_settled(&user).await {
         // The room's server knows of the user's join a moment before this one does.
         is_told = app.store.server_shares_with(&origin, &user).await?;

@@ -7,16 +7,13 @@ use ruma::api::federation::discovery::get_remote_server_keys::v2::{Request, Resp
 
 use crate::{
     app::App,
-    http::{
-        decode::{ApiResult, Ruma, RumaResponse},
-        error::ApiError,
-    },
+    http::decode::{ApiResult, Ruma, RumaResponse},
 };
 
-/// Answers anyone, for one server.
+/// Answers anyone, for one server; with nothing if nothing is known of that server's keys.
 ///
 /// # Errors
-/// 404 `M_NOT_FOUND` if nothing is known of that server's keys.
+/// What the database says.
 pub async fn get_remote_server_keys(
     State(app): State<App>,
     Ruma(request): Ruma<Request>,
@@ -26,6 +23,5 @@ pub async fn get_remote_server_keys(
         .server_keys
         .vouch(&request.server_name, Some(min))
         .await?;
-    let document = found.ok_or_else(|| ApiError::not_found("No keys of this server are known"))?;
-    Ok(RumaResponse(Response::new(vec![document])))
+    Ok(RumaResponse(Response::new(found.into_iter().collect())))
 }

@@ -14,7 +14,7 @@ use crate::{
     store::Membership,
 };
 
-/// Takes a join in and answers with the state of the room before it.
+/// Takes a join in and answers with the state of the room before it, without its members if the peer does without them.
 pub(crate) async fn create_join_event(
     State(app): State<App>,
     Signed { origin, request }: Signed<v2::Request>,
@@ -29,9 +29,15 @@ pub(crate) async fn create_join_event(
             Membership::Join,
         )
         .await?;
+    let told = app.rooms.told_state(&hosted, request.omit_members).await?;
     let mut state = v2::RoomState::new();
-    state.state = app.rooms.pdus(&hosted.state).await?;
-    state.auth_chain = app.rooms.pdus(&hosted.auth_chain).await?;
+    state.state = app.rooms.pdus(&told.state).await?;
+    state.auth_chain = app.rooms.pdus(&told.auth_chain).await?;
+    if request.omit_members {
+        state.members_omitted = true;
+        let servers = hosted.servers.iter();
+        state.servers_in_room = Some(servers.map(ToString::to_string).collect());
+    }
     state.event = Some(hosted.event);
     Ok(RumaResponse(v2::Response::new(state)))
 }

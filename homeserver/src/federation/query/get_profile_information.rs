@@ -23,7 +23,7 @@ use crate::{
 /// Answers any server, or, as configured, only servers that share a room with the user.
 ///
 /// # Errors
-/// 404 `M_NOT_FOUND` for a user who is not ours, or not there; 403 `M_FORBIDDEN` where the server may not ask.
+/// 404 `M_NOT_FOUND` for a user who is not ours, or not there, and a field that is not set; 403 `M_FORBIDDEN` where the server may not ask.
 pub(crate) async fn get_profile_information(
     State(app): State<App>,
     Signed { origin, request }: Signed<Request>,
@@ -42,6 +42,9 @@ pub(crate) async fn get_profile_information(
     }
     let wanted = request.field.as_ref().map(ProfileFieldName::as_str);
     let profile = app.store.profile(&user).await?;
+    if wanted.is_some_and(|wanted| !profile.contains_key(wanted)) {
+        return Err(ApiError::not_found("There is no such field in the profile"));
+    }
     let shown = profile
         .into_iter()
         .filter(|(field, _)| wanted.is_none_or(|wanted| wanted == field));

@@ -35,7 +35,7 @@ fn ids(page: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn a_late_joiner_pages_both_ways_without_gap_or_duplicate() {
-    let Pair { one, two, .. } = pair().await;
+    let Pair { one, two, .. } = pair_with_bare(|_| {}).await;
     let router = router::client(&two.app);
     let account = json!({
         "username": "bob", "password": "quetzal feathers", "auth": {"type": "m.login.dummy"},
@@ -79,7 +79,7 @@ async fn a_late_joiner_pages_both_ways_without_gap_or_duplicate() {
 
 #[tokio::test]
 async fn a_page_larger_than_what_came_is_not_the_end() {
-    let Pair { one, two, .. } = pair().await;
+    let Pair { one, two, .. } = pair_with_bare(|_| {}).await;
     let router = router::client(&two.app);
     let account = json!({
         "username": "bob", "password": "quetzal feathers", "auth": {"type": "m.login.dummy"},

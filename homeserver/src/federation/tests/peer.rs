@@ -26,6 +26,8 @@ use crate::{
     store::{LogEnd, LogKind, Membership, NewMembership, RoomAppend, Scope, testing},
 };
 
+mod asking;
+mod devices;
 mod edus;
 mod invites;
 mod questions;
@@ -86,6 +88,11 @@ impl World {
             router,
             peer,
         }
+    }
+
+    /// Makes Alice's account, if there is none.
+    async fn alice_is_there(&self) {
+        super::open_account(&self.app, alice().to_owned()).await;
     }
 
     /// A room of Alice in which Bob is.

@@ -209,7 +209,8 @@ async fn the_end_of_an_invite_is_sent_to_the_server_that_never_joined() {
 
 #[tokio::test]
 async fn the_devices_of_a_user_are_told_to_the_server_through_which_they_are_just_joining() {
-    let Pair { one, two, wires } = pair().await;
+    // Where profiles are public, the devices are told to anybody.
+    let Pair { one, two, wires } = pair_with_bare(|config| config.profiles.public = false).await;
     let room = one.create(Preset::PublicChat, RoomVersionId::V11).await;
     let answers: Arc<Mutex<Vec<bool>>> = Arc::default();
     let inner = router::federation(&one.app);

@@ -36,6 +36,6 @@ pub(crate) async fn exchange_invite(
         user: request.state_key,
         signed: content["third_party_invite"]["signed"].take(),
     };
-    app.rooms.exchange(invite).await?;
+    app.rooms.exchange(&origin, invite).await?;
     Ok(RumaResponse(v1::Response::new()))
 }

@@ -3,7 +3,7 @@
 //! Invariant: a room that this server is not in, and one that the peer may not know of, look alike.
 
 use http::StatusCode;
-use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData};
+use ruma::api::error::ErrorKind;
 
 use super::ApiError;
 use crate::rooms::{HostError, JoinError, ReceiveError, ServeError};
@@ -23,9 +23,8 @@ impl From<HostError> for ApiError {
         match error {
             HostError::UnknownRoom => Self::not_found("This server is not in the room"),
             HostError::Mismatch => Self::invalid_param("The event is not what the request says"),
-            HostError::Incompatible(version) => Self::new(
-                StatusCode::BAD_REQUEST,
-                ErrorKind::IncompatibleRoomVersion(IncompatibleRoomVersionErrorData::new(version)),
+            HostError::Incompatible(version) => Self::incompatible(
+                version,
                 "Your server does not support the version of this room",
             ),
             HostError::InviteBlocked => JoinError::InviteBlocked.into(),
@@ -36,6 +35,10 @@ impl From<HostError> for ApiError {
                 Self::invalid_param(reason.check())
             }
             HostError::Forbidden => Self::forbidden("The room does not allow it"),
+            // The peer has just made it on what the room had: nothing of it can be on its way still.
+            HostError::Receive(ReceiveError::Unplaced) => {
+                Self::invalid_param("What the event refers to cannot be had")
+            }
             HostError::Receive(error) => error.into(),
         }
     }

@@ -4,7 +4,11 @@
 //! to those who would upgrade one.
 
 use http::StatusCode;
-use ruma::api::error::ErrorKind;
+use ruma::{
+    RoomVersionId,
+    api::error::{ErrorKind, IncompatibleRoomVersionErrorData},
+};
+use serde_json::json;
 
 use super::ApiError;
 use crate::{
@@ -112,35 +116,79 @@ impl ApiError {
         )
     }
 
+    /// 400 `M_INCOMPATIBLE_ROOM_VERSION`: the room's version is none that this server knows.
+    pub(super) fn incompatible(version: RoomVersionId, message: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            ErrorKind::IncompatibleRoomVersion(IncompatibleRoomVersionErrorData::new(version)),
+            message,
+        )
+    }
+
     /// What other servers said to a membership, or that they said nothing.
     fn from_remote(error: Option<&RemoteError>) -> Self {
-        let errcode = error.and_then(RemoteError::errcode);
-        match errcode {
-            Some("M_INVITE_BLOCKED") => return JoinError::InviteBlocked.into(),
-            Some("M_INCOMPATIBLE_ROOM_VERSION" | "M_UNSUPPORTED_ROOM_VERSION") => {
-                return Self::unsupported_version();
-            }
-            Some("M_UNABLE_TO_AUTHORISE_JOIN") => return JoinError::UnableToAuthorise.into(),
-            Some("M_UNABLE_TO_GRANT_JOIN") => return JoinError::UnableToGrant.into(),
-            _ => {}
-        }
-        match error {
-            Some(RemoteError::Status { status, .. }) if *status == StatusCode::FORBIDDEN => {
-                Self::forbidden("The other server does not allow it")
-            }
-            Some(RemoteError::Status { status, .. }) if *status == StatusCode::NOT_FOUND => {
-                Self::not_found("The room's server does not know the room")
-            }
-            Some(RemoteError::NotAllowed) => {
-                Self::forbidden("This server does not federate with the other one")
-            }
-            None => Self::not_found("No server is known that is in this room"),
-            Some(_) => Self::new(
+        let unreachable = || {
+            Self::new(
                 StatusCode::BAD_GATEWAY,
                 ErrorKind::Unknown,
                 "The other server could not be reached",
-            ),
+            )
+        };
+        match error {
+            None => Self::not_found("No server is known that is in this room"),
+            Some(RemoteError::NotAllowed) => {
+                Self::forbidden("This server does not federate with the other one")
+            }
+            Some(RemoteError::Status {
+                status,
+                errcode,
+                room_version,
+                ..
+            }) => refusal(*status, errcode.as_deref(), room_version.as_ref())
+                .unwrap_or_else(unreachable),
+            Some(_) => unreachable(),
         }
+    }
+}
+
+/// What another server refused, as our client is told of it; nothing if the fault lies between the servers.
+///
+/// "The error should be passed through to clients so that they may give better feedback to users."
+fn refusal(
+    status: StatusCode,
+    errcode: Option<&str>,
+    version: Option<&RoomVersionId>,
+) -> Option<ApiError> {
+    let kind = match errcode {
+        Some("M_INVITE_BLOCKED") => return Some(JoinError::InviteBlocked.into()),
+        Some("M_UNABLE_TO_AUTHORISE_JOIN") => return Some(JoinError::UnableToAuthorise.into()),
+        Some("M_UNABLE_TO_GRANT_JOIN") => return Some(JoinError::UnableToGrant.into()),
+        Some("M_INCOMPATIBLE_ROOM_VERSION" | "M_UNSUPPORTED_ROOM_VERSION") => {
+            let message = "This server does not support the version of the room";
+            return Some(match version {
+                Some(version) => ApiError::incompatible(version.clone(), message),
+                None => ApiError::unsupported_version(),
+            });
+        }
+        // What is wrong with our request is nothing that the client could mend.
+        Some(
+            "M_MISSING_PARAM" | "M_INVALID_PARAM" | "M_BAD_JSON" | "M_NOT_JSON" | "M_UNRECOGNIZED",
+        ) => return None,
+        Some(code) => serde_json::from_value(json!({ "errcode": code })).ok(),
+        None => None,
+    };
+    match (status, kind) {
+        (StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS, _) => None,
+        (StatusCode::NOT_FOUND, None) => {
+            Some(ApiError::not_found("The room's server does not know it"))
+        }
+        (StatusCode::FORBIDDEN, None) => {
+            Some(ApiError::forbidden("The other server does not allow it"))
+        }
+        (_, Some(kind)) if status.is_client_error() => {
+            Some(ApiError::new(status, kind, "The other server refuses"))
+        }
+        _ => None,
     }
 }
 
@@ -150,7 +198,11 @@ impl From<JoinError> for ApiError {
             |kind: ErrorKind, message: &str| Self::new(StatusCode::BAD_REQUEST, kind, message);
         match error {
             JoinError::NoServer(error) => Self::from_remote(error.as_ref()),
-            JoinError::UnsupportedVersion => Self::unsupported_version(),
+            JoinError::UnsupportedVersion(version) => Self::incompatible(
+                version,
+                "This server does not support the version of the room",
+            ),
+            JoinError::UnsupportedByInvitee => Self::unsupported_version(),
             JoinError::BadAnswer => Self::new(
                 StatusCode::BAD_GATEWAY,
                 ErrorKind::Unknown,

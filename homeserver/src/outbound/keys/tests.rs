@@ -291,3 +291,34 @@ async fn a_key_on_the_deny_list_proves_nothing() {
     });
     assert!(!here.has(peer, "ed25519:peer", now).await);
 }
+
+#[tokio::test]
+async fn a_key_that_a_server_has_since_a_moment_ago_is_asked_for_at_once_but_not_often() {
+    let here = Here::start(server_name!("here.org")).await;
+    let peer = server_name!("peer.org");
+    Peer::start(&here.network, peer, &here.clock);
+    let now = here.clock.now_ms();
+    assert!(here.has(peer, "ed25519:peer", now).await);
+    let rotated = OwnKeys::new(
+        peer.to_owned(),
+        key_pair("new"),
+        Arc::new(here.clock.clone()),
+    );
+    here.network.serve(peer, move |_| {
+        let document = signed_document(&rotated).unwrap();
+        json(200, document.json().get().to_owned())
+    });
+    assert!(here.has(peer, "ed25519:new", now).await);
+    assert_eq!(here.network.count(peer), 2);
+    // Made-up keys are asked for a few times, and then no more than before.
+    for made_up in ["ed25519:a", "ed25519:b", "ed25519:c", "ed25519:d"] {
+        assert!(!here.has(peer, made_up, now).await);
+    }
+    assert_eq!(here.network.count(peer), 4);
+    here.clock.advance(PAUSE_AFTER_SUCCESS);
+    assert!(!here.has(peer, "ed25519:a", now).await);
+    assert_eq!(here.network.count(peer), 5);
+    // A key that is known and not valid at the moment is no new one.
+    assert!(!here.has(peer, "ed25519:new", now + 300 * DAY_MS).await);
+    assert_eq!(here.network.count(peer), 5);
+}

@@ -58,6 +58,7 @@ async fn an_error_says_what_was_wrong_with_the_answer() {
             status: http::StatusCode::from_u16(status).unwrap(),
             errcode: errcode.map(str::to_owned),
             retry_after_ms: None,
+            room_version: None,
         })
     };
     for nonsense in ["{", "5", "<html>", r#"{"server":5}"#] {

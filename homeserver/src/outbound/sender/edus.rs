@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use ruma::{
-    OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName,
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName,
     api::federation::transactions::edu::{
         Edu, PresenceContent, PresenceUpdate, ReceiptContent, ReceiptData, ReceiptMap,
     },
@@ -66,6 +66,8 @@ pub struct EduRange<'a> {
     pub through: i64,
     /// At most so many.
     pub limit: u64,
+    /// The events that it is owed in the range, by position.
+    pub events: &'a [(i64, OwnedEventId)],
 }
 
 /// Something that owes EDUs to other servers.

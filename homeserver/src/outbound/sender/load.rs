@@ -201,6 +201,11 @@ async fn load_edus(
         *through = (*through).min(*last);
     }
     items.extend(rows.into_iter().map(|(position, _)| (position, Item::Row)));
+    let pdus = items.iter().filter_map(|(position, item)| match item {
+        Item::Pdu(id) => Some((*position, id.clone())),
+        _ => None,
+    });
+    let events: Vec<(i64, OwnedEventId)> = pdus.collect();
     for source in &context.edus {
         let range = EduRange {
             destination: server,
@@ -208,6 +213,7 @@ async fn load_edus(
             after: wanted.after,
             through: *through,
             limit: limit as u64,
+            events: &events,
         };
         let owed = source.owed(range).await?;
         *through = (*through).min(owed.complete_through);

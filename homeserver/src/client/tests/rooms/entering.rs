@@ -158,3 +158,43 @@ async fn levels_may_be_text_up_to_version_nine() {
         assert_eq!(answer.0, status, "{version}: {}", answer.1);
     }
 }
+
+#[tokio::test]
+async fn an_invite_that_an_identifier_was_sent_opens_the_room_to_its_owner() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let room = server
+        .made_room(&alice, json!({"preset": "private_chat"}))
+        .await;
+    let identity = crate::outbound::testing::key_pair("0");
+    let key: ruma::serde::Base64 = ruma::serde::Base64::new(identity.public_key().to_vec());
+    let content = json!({
+        "display_name": "b...", "key_validity_url": "https://id.example/valid",
+        "public_key": key, "public_keys": [{"public_key": key}],
+    });
+    let path = format!("/rooms/{room}/state/m.room.third_party_invite/t0ken");
+    expect_ok(server.put(&alice, &path, content).await);
+    let signed = |mxid: &str| {
+        let object = json!({"mxid": mxid, "token": "t0ken"});
+        let mut object: ruma::CanonicalJsonObject = serde_json::from_value(object).unwrap();
+        ruma::signatures::sign_json("id.example", &*identity, &mut object).unwrap();
+        let mut signed = serde_json::to_value(object).unwrap();
+        signed["sender"] = json!(alice.id);
+        json!({ "third_party_signed": signed })
+    };
+    let join = format!("/rooms/{room}/join");
+    expect(
+        &server.post(&bob, &join, json!({})).await,
+        403,
+        "M_FORBIDDEN",
+    );
+    let of_alice = server.post(&bob, &join, signed(&alice.id)).await;
+    expect(&of_alice, 400, "M_INVALID_PARAM");
+    let mut forged = signed(&alice.id);
+    forged["third_party_signed"]["mxid"] = json!(bob.id);
+    expect(&server.post(&bob, &join, forged).await, 403, "M_FORBIDDEN");
+    expect_ok(server.post(&bob, &join, signed(&bob.id)).await);
+    let path = format!("/rooms/{room}/state/m.room.member/{}", bob.id);
+    let member = expect_ok(server.get(&bob, &path).await);
+    assert_eq!(member["membership"], "join");
+}

@@ -1,5 +1,9 @@
 //! What is asked of peers for the sake of an event, and what is made of their answers.
 
+use std::collections::BTreeSet;
+
+use passeur_protocol::signed::event_id_of;
+
 use super::*;
 
 /// Has Mallory send an event whose predecessor is not held, with a state in which one event is
@@ -68,4 +72,180 @@ async fn one_unknown_event_is_asked_for_alone_however_long_the_auth_chain() {
     good.send(here, &made).await.unwrap();
     assert_eq!(here.bodies(room).await, ["hello"]);
     assert_eq!(here.held(&id).await.unwrap().status, EventStatus::Outlier);
+}
+
+#[tokio::test]
+async fn a_gap_is_closed_also_where_what_is_missing_authorises_what_comes() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, good, room, ..
+    } = &siege;
+    let now = here.now(room).await;
+    let who = dora();
+    let content = json!({ "membership": "join", "displayname": "Dora" });
+    let made = here
+        .made(
+            room,
+            who.clone(),
+            "m.room.member",
+            Some(who.as_str()),
+            content,
+        )
+        .await;
+    let member = good.sign(&now, &made);
+    let id = member.pdu().event_id.clone();
+    let old = now.state_id(&StateEventType::RoomMember, who.as_str());
+    let said = here
+        .made(room, who.clone(), "m.room.message", None, text("hello"))
+        .await;
+    let auth = said.auth.iter().map(|auth| match Some(&**auth) == old {
+        true => id.clone(),
+        false => auth.clone(),
+    });
+    let said = Made {
+        auth: auth.collect(),
+        prev: vec![id.clone()],
+        depth: made.depth + 1,
+        ..said.clone()
+    };
+    // The peer knows of no other way to it than this one.
+    let events = json!({ "events": [wire(&member)] });
+    good.serve("/get_missing_events/", events);
+    good.send(here, &said).await.unwrap();
+    assert_eq!(here.bodies(room).await, ["hello"]);
+    assert_eq!(here.held(&id).await.unwrap().status, EventStatus::Accepted);
+}
+
+#[tokio::test]
+async fn a_member_event_that_hangs_in_the_air_is_refused_for_good() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let newcomer = user("@newcomer:evil.example");
+    let content = json!({ "membership": "join" });
+    let made = here
+        .made(
+            room,
+            newcomer.clone(),
+            "m.room.member",
+            Some(newcomer.as_str()),
+            content,
+        )
+        .await;
+    let put = async |version: &str, made: &Made| {
+        let event = evil.sign(&*here.now(room).await, made);
+        let id = &event.pdu().event_id;
+        let uri = format!("/_matrix/federation/{version}/send_join/{room}/{id}");
+        evil.put(here, &uri, &wire(&event).to_string()).await
+    };
+    let lost = Made {
+        prev: vec!["$lost".try_into().unwrap()],
+        ..made.clone()
+    };
+    for version in ["v1", "v2"] {
+        let (status, answer) = put(version, &lost).await;
+        assert_eq!(
+            (status, answer["errcode"].as_str()),
+            (400, Some("M_INVALID_PARAM"))
+        );
+    }
+    // The control, by the older form.
+    let (status, answer) = put("v1", &made).await;
+    assert_eq!((status, &answer[0]), (200, &json!(200)), "{answer}");
+    assert!(!answer[1]["state"].as_array().unwrap().is_empty());
+    assert_eq!(here.membership(room, &newcomer).await, Membership::Join);
+}
+
+#[tokio::test]
+async fn a_join_is_answered_without_members_to_those_who_do_without_them() {
+    let (wires, clock) = (Wires::default(), MockClock::new(MockClock::START_MS));
+    let here = server("one.example", &wires, &clock, 1).await;
+    let good = Hostile::start("good.example", &wires);
+    let named = here.create(Preset::PublicChat, RoomVersionId::V11).await;
+    let nameless = NewRoom {
+        name: None,
+        ..new_room(Preset::PublicChat, RoomVersionId::V11)
+    };
+    let nameless = here.app.rooms.create(&nameless).await.unwrap();
+    for (room, heroes) in [(&named, 0), (&nameless, 2)] {
+        good.join(&here, room, &dora()).await;
+        let whole = {
+            let who = user("@whole:good.example");
+            sent_join(&here, &good, room, &who, "").await
+        };
+        assert!(whole.get("members_omitted").is_none() && whole.get("servers_in_room").is_none());
+        assert_eq!(members(&whole["state"]), 2);
+        // Both are told of the same state; `whole` is in it as a member by now.
+        let who = user("@light:good.example");
+        let light = sent_join(&here, &good, room, &who, "?omit_members=true").await;
+        assert_eq!(light["members_omitted"], true);
+        assert_eq!(
+            light["servers_in_room"],
+            json!(["good.example", "one.example"])
+        );
+        assert_eq!(members(&light["state"]), if heroes == 0 { 0 } else { 3 });
+        let (state, chain) = (ids(&light["state"]), ids(&light["auth_chain"]));
+        assert!(
+            state.is_disjoint(&chain),
+            "what is in the state is not told twice"
+        );
+        // All that the join and the state cite is there.
+        let told: BTreeSet<String> = state.union(&chain).cloned().collect();
+        for event in [&light["state"], &light["auth_chain"]]
+            .into_iter()
+            .flat_map(|list| list.as_array().unwrap())
+            .chain([&light["event"]])
+        {
+            for cited in event["auth_events"].as_array().unwrap() {
+                assert!(told.contains(cited.as_str().unwrap()), "{cited}");
+            }
+        }
+        let others =
+            |answer: &Value| answer["state"].as_array().unwrap().len() - members(&answer["state"]);
+        assert_eq!(others(&light), others(&whole));
+    }
+}
+
+/// Joins by hand, and what is answered.
+async fn sent_join(
+    here: &Server,
+    peer: &Hostile,
+    room: &OwnedRoomId,
+    who: &OwnedUserId,
+    query: &str,
+) -> Value {
+    let content = json!({ "membership": "join" });
+    let made = here
+        .made(
+            room,
+            who.clone(),
+            "m.room.member",
+            Some(who.as_str()),
+            content,
+        )
+        .await;
+    let event = peer.sign(&*here.now(room).await, &made);
+    let id = &event.pdu().event_id;
+    let uri = format!("/_matrix/federation/v2/send_join/{room}/{id}{query}");
+    let (status, answer) = peer.put(here, &uri, &wire(&event).to_string()).await;
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+fn members(state: &Value) -> usize {
+    let state = state.as_array().unwrap().iter();
+    state
+        .filter(|event| event["type"] == "m.room.member")
+        .count()
+}
+
+fn ids(events: &Value) -> BTreeSet<String> {
+    let rules = versions::rules(&RoomVersionId::V11).unwrap();
+    let events = events.as_array().unwrap().iter();
+    let id = |event: &Value| {
+        let object: CanonicalJsonObject = serde_json::from_value(event.clone()).unwrap();
+        event_id_of(&object, rules).unwrap().to_string()
+    };
+    events.map(id).collect()
 }

@@ -76,6 +76,18 @@ impl World {
             .unwrap_or_default()
     }
 
+    /// Waits until the list of Bob's devices is known and misses nothing.
+    async fn until_devices_are_known(&self) {
+        let waiting = async {
+            let known = async || self.app.store.remote_device_lists(&[bob()]).await.unwrap();
+            while known().await.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(60);
+        tokio::time::timeout(limit, waiting).await.unwrap();
+    }
+
     /// Lets the peer answer with a list of devices.
     fn publish(&self, stream: i64, devices: &'static [&'static str]) {
         self.network.serve(peer_name(), move |request| {
@@ -106,11 +118,13 @@ async fn a_device_list_is_fetched_once_and_then_follows_its_server() {
     assert_eq!(world.network.count(peer_name()), before + 1);
     assert_eq!(world.key_changes(bob()).await, 1);
 
-    // A gap: the list is fetched anew when somebody asks.
+    // A gap: the list is fetched anew, before anybody asks.
     world.publish(9, &["C"]);
     world
         .edu("2", "m.device_list_update", update(bob(), "C", 9, &[8]))
         .await;
+    world.until_devices_are_known().await;
+    assert_eq!(world.network.count(peer_name()), before + 2);
     assert_eq!(world.devices().await, ["C"]);
     assert_eq!(world.network.count(peer_name()), before + 2);
     // What is older than the list says nothing new.
@@ -123,6 +137,32 @@ async fn a_device_list_is_fetched_once_and_then_follows_its_server() {
     let gone = json!({"user_id": bob(), "device_id": "C", "stream_id": 10, "prev_id": [9], "deleted": true});
     world.edu("4", "m.device_list_update", gone).await;
     assert_eq!(world.devices().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_missed_change_is_made_up_for_by_a_query_where_the_server_gives_no_list() {
+    let world = World::start().await;
+    world.shared_room().await;
+    world.edu("0", "m.presence", json!({"push": []})).await;
+    world.network.serve(peer_name(), |request| {
+        let is_query = request.uri().path().ends_with("/user/keys/query");
+        let keys = json!({"device_keys": {bob().as_str(): {"C": device(bob(), "C")}}});
+        match is_query {
+            true => answer(200, keys.to_string()),
+            false => answer(404, json!({"errcode": "M_UNRECOGNIZED"}).to_string()),
+        }
+    });
+    world
+        .edu("1", "m.device_list_update", update(bob(), "C", 9, &[8]))
+        .await;
+    world.until_devices_are_known().await;
+    let before = world.network.count(peer_name());
+    // From there on it follows its server again.
+    world
+        .edu("2", "m.device_list_update", update(bob(), "D", 10, &[9]))
+        .await;
+    assert_eq!(world.devices().await, ["C", "D"]);
+    assert_eq!(world.network.count(peer_name()), before);
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ impl World {
         state: Value,
         spoil: impl FnOnce(&mut Value),
     ) -> (u16, Value) {
+        self.alice_is_there().await;
         let at = UInt::from(1_000_u32);
         let template = EventTemplate {
             room_id: Some("!room:peer.org".try_into().unwrap()),
@@ -130,6 +131,11 @@ async fn an_invite_that_cannot_be_taken_is_refused_by_its_reason() {
         ..Invite::default()
     };
     expect(&world.bring(&bare, |_| {}).await, 400, "M_INVALID_PARAM");
+    let stripped = json!([{
+        "type": "m.room.create", "state_key": "", "sender": bob(), "content": {"room_version": "12"},
+    }]);
+    let claimed = world.bring_with(&bare, stripped, |_| {}).await;
+    expect(&claimed, 400, "M_INVALID_PARAM");
     let config = SetAccountData {
         user_id: alice().to_owned(),
         room_id: None,
@@ -147,6 +153,53 @@ async fn an_invite_that_cannot_be_taken_is_refused_by_its_reason() {
     let path = "/_matrix/federation/v1/invite/!room:peer.org/$event";
     let old = world.ask("PUT", path, event).await;
     expect(&old, 400, "M_INCOMPATIBLE_ROOM_VERSION");
+}
+
+#[tokio::test]
+async fn nobody_is_invited_who_is_not_there() {
+    let world = World::start().await;
+    let nobody = Invite {
+        invited: "@nobody:here.org".try_into().unwrap(),
+        ..Invite::default()
+    };
+    let refused = world.bring(&nobody, |_| {}).await;
+    expect(&refused, 403, "M_FORBIDDEN");
+    let gone = crate::store::Deactivate {
+        user_id: alice().to_owned(),
+    };
+    // The control: as long as she is there, she is.
+    assert_eq!(world.bring(&Invite::default(), |_| {}).await.0, 200);
+    world.app.store.commit(gone).await.unwrap();
+    let refused = world.bring(&Invite::default(), |_| {}).await;
+    expect(&refused, 403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn a_server_that_the_room_denies_exchanges_no_invite_and_sends_no_member() {
+    let world = World::start().await;
+    let room = world.shared_room().await;
+    let theirs = "@carol:peer.org";
+    let event = json!({
+        "type": "m.room.member", "room_id": room, "sender": alice(), "state_key": theirs,
+        "content": {"membership": "invite", "third_party_invite": {
+            "display_name": "x", "signed": {"mxid": alice(), "token": "t", "signatures": {}},
+        }},
+    });
+    let exchange = format!("/_matrix/federation/v1/exchange_third_party_invite/{room}");
+    let before = world.ask("PUT", &exchange, event.clone()).await;
+    world.deny(&room, "peer.org").await;
+    let denied = world.ask("PUT", &exchange, event).await;
+    expect(&denied, 403, "M_FORBIDDEN");
+    assert_eq!(denied.1["error"], "The room does not allow it");
+    // The control: before, it was looked at what is exchanged.
+    expect(&before, 400, "M_INVALID_PARAM");
+    for version in ["v1", "v2"] {
+        for what in ["send_join", "send_leave"] {
+            let path = format!("/_matrix/federation/{version}/{what}/{room}/$event");
+            let denied = world.ask("PUT", &path, json!({})).await;
+            expect(&denied, 403, "M_FORBIDDEN");
+        }
+    }
 }
 
 #[tokio::test]

@@ -22,12 +22,16 @@ async fn keys_and_version_are_told_to_anyone() {
 
 #[tokio::test]
 async fn devices_are_told_to_servers_that_share_a_room() {
-    let world = World::start().await;
     let path = "/_matrix/federation/v1/user/devices/@alice:here.org";
+    // Where profiles are public, there is nothing to be hidden.
+    let world = World::start().await;
+    world.alice_is_there().await;
+    assert_eq!(world.ask("GET", path, Value::Null).await.0, 200);
+    let nobody = path.replace("alice", "nobody");
+    assert_eq!(world.ask("GET", &nobody, Value::Null).await.0, 404);
+    let world = World::with(|config| config.profiles.public = false).await;
     let before = world.ask("GET", path, Value::Null).await;
-    let nobody = world
-        .ask("GET", &path.replace("alice", "nobody"), Value::Null)
-        .await;
+    let nobody = world.ask("GET", &nobody, Value::Null).await;
     assert_eq!(
         (before.0, &before),
         (404, &nobody),
@@ -76,6 +80,27 @@ async fn the_profile_of_a_user_who_is_not_there_is_not_found() {
     world.shared_room().await;
     let path = "/_matrix/federation/v1/query/profile?user_id=%40nobody%3Ahere.org";
     assert_eq!(world.ask("GET", path, Value::Null).await.0, 404);
+    // Neither is a field that is not set.
+    world.alice_is_there().await;
+    let path = path.replace("nobody", "alice");
+    assert_eq!(world.ask("GET", &path, Value::Null).await, (200, json!({})));
+    let field = format!("{path}&field=avatar_url");
+    let (status, error) = world.ask("GET", &field, Value::Null).await;
+    assert_eq!((status, &error["errcode"]), (404, &json!("M_NOT_FOUND")));
+}
+
+#[tokio::test]
+async fn a_notary_that_knows_nothing_of_a_server_says_so_by_an_empty_list() {
+    let world = World::start().await;
+    let path = "/_matrix/key/v2/query/";
+    let known = world
+        .ask("GET", &format!("{path}peer.org"), Value::Null)
+        .await;
+    assert_eq!(known.1["server_keys"].as_array().unwrap().len(), 1);
+    let unknown = world
+        .ask("GET", &format!("{path}gone.org"), Value::Null)
+        .await;
+    assert_eq!(unknown, (200, json!({"server_keys": []})));
 }
 
 #[tokio::test]

@@ -7,15 +7,15 @@ use std::{
     fmt::Debug,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ruma::{MilliSecondsSinceUnixEpoch, UInt};
-use tokio::sync::watch;
+
+pub use self::mock::MockClock;
+
+mod mock;
 
 /// Letters and digits, of which [`Rng::token`] is made: 62 of them, just under six bits each.
 const TOKEN_ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -159,82 +159,6 @@ impl Rng for OsRng {
             tracing::error!(%error, "the operating system gives no randomness");
             std::process::abort();
         }
-    }
-}
-
-/// A clock that stands still until a test moves it. Clones show the same time.
-#[derive(Debug, Clone)]
-pub struct MockClock {
-    /// Monotonic time; each waiting [`Sleep`] holds one receiver.
-    monotonic: Arc<watch::Sender<Duration>>,
-    /// Wall clock, in milliseconds since the Unix epoch.
-    wall_ms: Arc<Mutex<i64>>,
-}
-
-impl MockClock {
-    /// The wall time at which [`MockClock::default`] starts: 1 January 2030, 00:00 UTC.
-    pub const START_MS: i64 = 1_893_456_000_000;
-
-    /// A clock whose wall time is `wall_ms` and whose monotonic time is an hour, so that tests may look back.
-    #[must_use]
-    pub fn new(wall_ms: i64) -> Self {
-        let (monotonic, _) = watch::channel(Duration::from_secs(3600));
-        Self {
-            monotonic: Arc::new(monotonic),
-            wall_ms: Arc::new(Mutex::new(wall_ms)),
-        }
-    }
-
-    /// Moves both times forward and wakes whoever has waited long enough.
-    pub fn advance(&self, by: Duration) {
-        self.shift_wall(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
-        self.monotonic
-            .send_modify(|now| *now = now.saturating_add(by));
-    }
-
-    /// Moves the wall clock alone, as an operator or a time service does; nobody is woken.
-    pub fn shift_wall(&self, by_ms: i64) {
-        let mut wall_ms = self.wall_ms.lock().unwrap_or_else(PoisonError::into_inner);
-        *wall_ms = wall_ms.saturating_add(by_ms);
-    }
-
-    /// How many waits are pending.
-    #[must_use]
-    pub fn sleepers(&self) -> usize {
-        self.monotonic.receiver_count()
-    }
-
-    /// Lets other tasks run until at least `count` waits are pending, so that a test advances time only once they are.
-    pub async fn wait_for_sleepers(&self, count: usize) {
-        while self.sleepers() < count {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-impl Default for MockClock {
-    fn default() -> Self {
-        Self::new(Self::START_MS)
-    }
-}
-
-impl Clock for MockClock {
-    fn now_ms(&self) -> i64 {
-        *self.wall_ms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn monotonic(&self) -> Duration {
-        *self.monotonic.borrow()
-    }
-
-    fn sleep_until(&self, deadline: Duration) -> Sleep {
-        let mut now = self.monotonic.subscribe();
-        Box::pin(async move {
-            if now.wait_for(|now| *now >= deadline).await.is_err() {
-                // The clock is gone, so this moment never comes.
-                std::future::pending::<()>().await;
-            }
-        })
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use quick_cache::sync::Cache;
 use ruma::RoomVersionId;
-use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, QuerySelect};
+use sea_orm::{EntityTrait, QueryOrder, QuerySelect};
 
 mod account_data;
 mod accounts;
@@ -23,6 +23,7 @@ mod bounded;
 mod by_time;
 mod claims;
 mod connect;
+pub(crate) mod connection;
 mod cross_signing;
 mod destinations;
 mod device_keys;
@@ -132,7 +133,7 @@ const ROOM_VERSIONS_CACHED_MAX: usize = 50_000;
 /// Cheap to share behind an `Arc`. Reading never waits for writing (WAL on SQLite, MVCC on
 /// PostgreSQL).
 pub struct Store {
-    reader: DatabaseConnection,
+    reader: connection::Connection,
     writer: writer::Writer,
     heads: Arc<Heads>,
     engine: Engine,
@@ -171,7 +172,8 @@ impl Store {
         let engine = options.engine()?;
         let write = connect::writing(options, engine).await?;
         connect::migrate(&write).await?;
-        let reader = connect::reading(options, engine).await?;
+        let write = connection::Connection::from(write);
+        let reader = connection::Connection::from(connect::reading(options, engine).await?);
         let expiry = expiry::ExpiryState::load(&reader).await?;
         let heads = Arc::new(Heads::new(newest_position(&reader).await?));
         let share = |cache: CacheShare| cache.of(options.cache_bytes);
@@ -211,7 +213,7 @@ impl Store {
     }
 
     /// The pool for reads. Statements that write are refused here by the database itself on SQLite.
-    pub fn reader(&self) -> &DatabaseConnection {
+    pub(crate) fn reader(&self) -> &connection::Connection {
         &self.reader
     }
 
@@ -265,7 +267,7 @@ impl Store {
 }
 
 /// The newest position in the log; 0 in an empty one.
-async fn newest_position(reader: &DatabaseConnection) -> Result<i64, StoreError> {
+async fn newest_position(reader: &connection::Connection) -> Result<i64, StoreError> {
     let newest: Option<i64> = entity::log::Entity::find()
         .select_only()
         .column(entity::log::Column::Position)

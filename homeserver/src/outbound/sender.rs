@@ -10,7 +10,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt::Debug,
     future::Future,
     sync::{
@@ -84,7 +84,7 @@ pub struct Sender(Arc<Inner>);
 
 struct Inner {
     context: SenderContext,
-    tasks: Mutex<HashMap<OwnedServerName, Arc<Handle>>>,
+    tasks: Mutex<BTreeMap<OwnedServerName, Arc<Handle>>>,
     /// What was committed and not yet looked at.
     dirty: Mutex<dispatch::Dirty>,
     /// How many commits have been acted upon.
@@ -116,9 +116,9 @@ struct News {
     /// The peer showed life.
     is_alive: bool,
     /// Who began or stopped typing.
-    typing: HashMap<(OwnedRoomId, OwnedUserId), bool>,
+    typing: BTreeMap<(OwnedRoomId, OwnedUserId), bool>,
     /// How users are, the newest of each.
-    presence: HashMap<OwnedUserId, PresenceUpdate>,
+    presence: BTreeMap<OwnedUserId, PresenceUpdate>,
     /// Whether anything is new at all.
     is_any: bool,
 }
@@ -224,6 +224,7 @@ impl Sender {
         let drain = self.0.context.drain.clone();
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = drain.begun() => {}
                 () = task => {}
             }

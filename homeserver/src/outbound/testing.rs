@@ -47,6 +47,17 @@ pub(crate) fn key_pair(version: &str) -> Arc<Ed25519KeyPair> {
     Arc::new(Ed25519KeyPair::from_der(&document, version.to_owned()).unwrap())
 }
 
+/// The signing key that belongs to a seed of 32 bytes.
+pub(crate) fn key_pair_of(seed: [u8; 32], version: &str) -> Arc<Ed25519KeyPair> {
+    // PKCS #8, version 1, for Ed25519 (RFC 8410, section 7): all but the seed is the same for every key.
+    let mut document = vec![
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70,
+    ];
+    document.extend([0x04, 0x22, 0x04, 0x20]);
+    document.extend(seed);
+    Arc::new(Ed25519KeyPair::from_der(&document, version.to_owned()).unwrap())
+}
+
 /// The configuration of federation in tests.
 pub(crate) fn federation(name: &ServerName) -> Arc<FederationConfig> {
     Arc::new(Config::for_test(name.to_owned(), "unused".into()).federation)

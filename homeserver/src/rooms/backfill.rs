@@ -7,7 +7,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#backfilling>
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use passeur_protocol::{check::Verdict, signed::SignedPdu};
 use ruma::{
@@ -131,7 +131,7 @@ impl Rooms {
         if events.is_empty() {
             return Ok(Filled::Nothing);
         }
-        let mut placed: HashSet<OwnedEventId> = HashSet::new();
+        let mut placed: BTreeSet<OwnedEventId> = BTreeSet::new();
         let mut offers: Vec<Offer> = Vec::with_capacity(events.len());
         let mut budget = Budget::default();
         let mut states = STATES_MAX;
@@ -162,7 +162,7 @@ impl Rooms {
         server: &ServerName,
         snapshot: &Snapshot,
         signed: SignedPdu,
-        placed: &HashSet<OwnedEventId>,
+        placed: &BTreeSet<OwnedEventId>,
         states: &mut usize,
         budget: &mut Budget,
     ) -> Result<Offer, ReceiveError> {

@@ -5,7 +5,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ruma::{OwnedRoomId, OwnedUserId};
 
@@ -28,7 +28,7 @@ pub struct Departures {
     rooms: Arc<Rooms>,
     drain: Drain,
     /// Rooms that did not let go, and from when on they are asked again.
-    failed: HashMap<(OwnedRoomId, OwnedUserId), Duration>,
+    failed: BTreeMap<(OwnedRoomId, OwnedUserId), Duration>,
 }
 
 impl Departures {
@@ -37,7 +37,7 @@ impl Departures {
         Self {
             rooms,
             drain,
-            failed: HashMap::new(),
+            failed: BTreeMap::new(),
         }
     }
 
@@ -49,6 +49,7 @@ impl Departures {
                 tracing::error!(%error, "who has left for good cannot be read; it is tried again");
             }
             tokio::select! {
+                biased;
                 () = drain.begun() => {}
                 () = rooms.context.clock.sleep(INTERVAL) => {}
             }

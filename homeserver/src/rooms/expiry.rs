@@ -91,6 +91,7 @@ impl Purge {
                 }
             }
             tokio::select! {
+                biased;
                 () = drain.begun() => {}
                 () = context.clock.sleep(self.interval) => {}
                 () = context.store.policy_changed() => {}

@@ -6,7 +6,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -92,7 +92,7 @@ impl Rooms {
         let mut fetched: Vec<SignedPdu> = Vec::new();
         while !wanted.is_empty() && fetched.len() + wanted.len() <= LAYERS_EVENTS_MAX {
             let layer = self.ask_for(origin, snapshot, wanted, budget).await?;
-            let cited: HashSet<OwnedEventId> = layer
+            let cited: BTreeSet<OwnedEventId> = layer
                 .iter()
                 .flat_map(|signed| signed.pdu().auth_events.iter().cloned())
                 .collect();
@@ -120,7 +120,7 @@ impl Rooms {
             .filter_map(|event| Some((id(&event)?, event)))
             .collect();
         let ids: Vec<_> = events.iter().map(|(id, _)| id.clone()).collect();
-        let unknown: HashSet<_> = self.unknown(&ids).await?.into_iter().collect();
+        let unknown: BTreeSet<_> = self.unknown(&ids).await?.into_iter().collect();
         let new = events.into_iter().filter(|(id, _)| unknown.contains(id));
         Ok(new.map(|(_, event)| event).collect())
     }
@@ -368,8 +368,8 @@ impl Rooms {
         snapshot: &Snapshot,
         events: Vec<SignedPdu>,
     ) -> Result<Vec<Event>, StoreError> {
-        let mut known: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
-        let cited: HashSet<OwnedEventId> = events
+        let mut known: BTreeMap<OwnedEventId, Arc<Pdu>> = BTreeMap::new();
+        let cited: BTreeSet<OwnedEventId> = events
             .iter()
             .flat_map(|signed| {
                 let needs = check::needs(signed.pdu(), snapshot.rules);
@@ -420,7 +420,7 @@ impl Rooms {
     /// Those of `ids` that are not held at all.
     async fn unknown(&self, ids: &[OwnedEventId]) -> Result<Vec<OwnedEventId>, StoreError> {
         let held = self.context.store.events(ids).await?;
-        let held: HashSet<&EventId> = held.iter().map(|event| event.id()).collect();
+        let held: BTreeSet<&EventId> = held.iter().map(|event| event.id()).collect();
         Ok(ids
             .iter()
             .filter(|id| !held.contains(&***id))

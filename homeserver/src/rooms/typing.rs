@@ -9,7 +9,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#typing-notifications>
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
@@ -54,7 +54,7 @@ pub struct Typing {
 
 #[derive(Debug)]
 struct State {
-    rooms: HashMap<OwnedRoomId, Room>,
+    rooms: BTreeMap<OwnedRoomId, Room>,
     /// The revision of the beginning, when nobody typed.
     first: i64,
     /// The newest revision.
@@ -98,7 +98,7 @@ impl Typing {
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let first = clock.now_ms() * STEP;
         let state = State {
-            rooms: HashMap::new(),
+            rooms: BTreeMap::new(),
             first,
             revision: first,
         };

@@ -16,14 +16,14 @@ use passeur_protocol::expiry::{ExpiryClock, Reading};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, DatabaseConnection, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, OnConflict},
 };
 use tokio::sync::Notify;
 
 use super::{
     Change, Event, LogKind, Scope, Store, StoreError, Tx,
+    connection::Connection,
     entity::{event_bodies, event_relations, events, expiry_clock, expiry_policy_changes},
     events::parse_ids,
 };
@@ -46,7 +46,7 @@ pub(super) struct ExpiryState {
 
 impl ExpiryState {
     /// Reads the time that was persisted. A process that died may have left residue.
-    pub(super) async fn load(reader: &DatabaseConnection) -> Result<Self, StoreError> {
+    pub(super) async fn load(reader: &Connection) -> Result<Self, StoreError> {
         let row = expiry_clock::Entity::find_by_id(CLOCK_ROW)
             .one(reader)
             .await?;
@@ -199,9 +199,7 @@ impl Store {
 #[cfg(test)]
 impl Store {
     /// A reader that has begun to read and does not end, as a long query is.
-    pub(crate) async fn begin_reading(&self) -> sea_orm::DatabaseTransaction {
-        use sea_orm::TransactionTrait;
-
+    pub(crate) async fn begin_reading(&self) -> super::connection::Transaction {
         let reader = self.reader().begin().await.unwrap();
         events::Entity::find_by_id("").one(&reader).await.unwrap();
         reader

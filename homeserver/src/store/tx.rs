@@ -12,12 +12,9 @@ use std::{
     pin::Pin,
 };
 
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, Iterable,
-    sea_query::OnConflict,
-};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, Iterable, sea_query::OnConflict};
 
-use super::{LogKind, LogRow, Scope, StoreError, entity::log};
+use super::{LogKind, LogRow, Scope, StoreError, connection::Transaction, entity::log};
 
 /// Bound parameters in one statement: SQLite's default limit, below PostgreSQL's.
 const PARAMETERS_MAX: usize = 32_000;
@@ -26,7 +23,7 @@ type Flushing<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send +
 
 /// Rows of one table that wait for the end of the transaction.
 trait Waiting: Any + Send + Sync {
-    fn flush<'a>(&'a mut self, connection: &'a DatabaseTransaction) -> Flushing<'a>;
+    fn flush<'a>(&'a mut self, connection: &'a Transaction) -> Flushing<'a>;
     fn as_any(&mut self) -> &mut dyn Any;
 }
 
@@ -40,7 +37,7 @@ impl<A> Waiting for Rows<A>
 where
     A: ActiveModelTrait + Send + Sync + 'static,
 {
-    fn flush<'a>(&'a mut self, connection: &'a DatabaseTransaction) -> Flushing<'a> {
+    fn flush<'a>(&'a mut self, connection: &'a Transaction) -> Flushing<'a> {
         Box::pin(async move {
             let columns = <A::Entity as EntityTrait>::Column::iter().count().max(1);
             let mut rows = std::mem::take(&mut self.rows).into_iter().peekable();
@@ -65,7 +62,7 @@ where
 
 /// The writer's open transaction, as a change sees it.
 pub struct Tx {
-    connection: DatabaseTransaction,
+    connection: Transaction,
     head: i64,
     appended: Vec<LogRow>,
     waiting: Vec<Box<dyn Waiting>>,
@@ -81,7 +78,7 @@ impl std::fmt::Debug for Tx {
 }
 
 impl Tx {
-    pub(super) fn new(connection: DatabaseTransaction, head: i64) -> Self {
+    pub(super) fn new(connection: Transaction, head: i64) -> Self {
         Self {
             connection,
             head,
@@ -94,7 +91,7 @@ impl Tx {
     /// The connection, for reads and for writes whose affected rows decide something.
     ///
     /// It does not see rows that wait in [`Tx::insert_later`].
-    pub fn connection(&self) -> &DatabaseTransaction {
+    pub(crate) fn connection(&self) -> &Transaction {
         &self.connection
     }
 
@@ -190,7 +187,7 @@ impl Tx {
 
 /// A transaction whose rows are all written, ready to be committed.
 pub(super) struct Finished {
-    pub(super) connection: DatabaseTransaction,
+    pub(super) connection: Transaction,
     pub(super) head: i64,
     pub(super) appended: Vec<LogRow>,
 }

@@ -9,13 +9,16 @@ use std::{collections::VecDeque, future::Future, panic::AssertUnwindSafe, pin::P
 
 use futures_util::FutureExt;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    SqliteTransactionMode, Statement, TransactionOptions,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{Engine, Heads, LogRow, StoreError, Tx, entity::log};
+use super::{
+    Engine, Heads, LogRow, StoreError, Tx,
+    connection::{self, Connection, Transaction},
+    entity::log,
+};
 
 /// Changes that may wait for the writer; more wait in their callers.
 const WAITING_MAX: usize = 1024;
@@ -129,7 +132,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the task on the one connection that writes.
-    pub(super) fn start(write: DatabaseConnection, engine: Engine, heads: Arc<Heads>) -> Self {
+    pub(super) fn start(write: Connection, engine: Engine, heads: Arc<Heads>) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let sender = jobs.downgrade();
         let (checkpoints, checkpoints_waiting) = mpsc::channel(CHECKPOINTS_WAITING_MAX);
@@ -188,7 +191,7 @@ impl Writer {
 }
 
 struct Task {
-    write: DatabaseConnection,
+    write: Connection,
     engine: Engine,
     heads: Arc<Heads>,
     waiting: mpsc::Receiver<Box<dyn Waiting>>,
@@ -200,16 +203,18 @@ impl Task {
         let mut taken = Vec::with_capacity(BATCH_MAX);
         loop {
             tokio::select! {
+                // Those who wait for a checkpoint are few, and busy times must not keep them waiting.
+                biased;
+                Some(waiting) = self.checkpoints.recv() => {
+                    // A caller that has gone away does not mind.
+                    let _ = waiting.send(self.checkpoint().await);
+                }
                 count = self.waiting.recv_many(&mut taken, BATCH_MAX) => {
                     if count == 0 {
                         break;
                     }
                     let batch: Batch = taken.drain(..).collect();
                     self.commit_together(batch).await;
-                }
-                Some(waiting) = self.checkpoints.recv() => {
-                    // A caller that has gone away does not mind.
-                    let _ = waiting.send(self.checkpoint().await);
                 }
             }
         }
@@ -301,7 +306,7 @@ impl Task {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let connection = self.write.begin_with_options(options).await?;
+        let connection = connection::begin(&self.write, options).await?;
         if self.engine == Engine::Postgres {
             connection.execute_unprepared(LOG_LOCK).await?;
         }
@@ -323,10 +328,7 @@ impl Task {
 }
 
 /// The rows above a position, at most [`FOREIGN_ROWS_MAX`].
-async fn foreign_rows(
-    connection: &DatabaseTransaction,
-    known: i64,
-) -> Result<Vec<LogRow>, StoreError> {
+async fn foreign_rows(connection: &Transaction, known: i64) -> Result<Vec<LogRow>, StoreError> {
     let rows = log::Entity::find()
         .filter(log::Column::Position.gt(known))
         .order_by_asc(log::Column::Position)

@@ -132,6 +132,7 @@ impl Pushes {
             let next = self.start(&mut tasks);
             let deadline = next.unwrap_or(context.clock.monotonic() + RETRY_MAX);
             tokio::select! {
+                biased;
                 () = drain.begun() => {}
                 () = news.bell.notified() => {}
                 Some(done) = tasks.join_next() => self.finish(done.ok()),

@@ -4,7 +4,7 @@
 //! the rooms' servers is forgotten by the very commits that change it, before they are acted upon.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -33,13 +33,13 @@ pub(super) fn stay_cache() -> StayCache {
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
     /// Rooms with something new.
-    rooms: HashSet<OwnedRoomId>,
+    rooms: BTreeSet<OwnedRoomId>,
     /// Our users whose devices changed.
-    users: HashSet<OwnedUserId>,
+    users: BTreeSet<OwnedUserId>,
     /// Servers to whom something else is owed, and where.
-    servers: HashMap<OwnedServerName, i64>,
+    servers: BTreeMap<OwnedServerName, i64>,
     /// Rooms that servers have joined or left.
-    moved: HashSet<OwnedRoomId>,
+    moved: BTreeSet<OwnedRoomId>,
     /// The head of the log.
     head: i64,
     /// How many commits were noted so far.
@@ -170,7 +170,7 @@ impl Sender {
         for room in &dirty.moved {
             self.0.stays.remove(room);
         }
-        let mut woken: HashMap<OwnedServerName, i64> = dirty.servers.clone();
+        let mut woken: BTreeMap<OwnedServerName, i64> = dirty.servers.clone();
         for room in &dirty.rooms {
             // Who left with one of these commits is among `servers`, and still owed the event that says so.
             let stays = self.0.stays_in(room).await?;

@@ -157,6 +157,7 @@ impl<'a> Task<'a> {
     async fn wait(&self, until_ms: u64) {
         let pause = Duration::from_millis(until_ms.saturating_sub(self.now_ms()));
         tokio::select! {
+            biased;
             () = self.context.clock.sleep(pause) => {}
             () = self.handle.bell.notified() => {}
         }

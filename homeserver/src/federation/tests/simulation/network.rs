@@ -1,7 +1,8 @@
 //! The weather between the servers.
 //!
 //! Invariant: what happens to a request follows from the seed, the two servers and how many requests went before between
-//! them, so that the fate of one pair's requests does not depend on how others' interleave.
+//! them, so that the fate of one pair's requests does not depend on how others' interleave. What was asked and what came of
+//! it is kept in order, so that two runs of a seed can be compared.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +43,7 @@ struct State {
     cut: BTreeSet<Link>,
     sent: BTreeMap<Link, u64>,
     is_stormy: bool,
+    trace: Vec<String>,
 }
 
 /// The network of one world.
@@ -102,6 +104,22 @@ impl Network {
                 self.cut(one, other, true);
             }
         }
+    }
+
+    /// What has gone over the wires so far, and when: one line for each request, and one for each answer.
+    pub(super) fn trace(&self) -> Vec<String> {
+        self.state.lock().unwrap().trace.clone()
+    }
+
+    /// How many lines the trace has.
+    pub(super) fn requests(&self) -> usize {
+        self.state.lock().unwrap().trace.len()
+    }
+
+    /// Adds a line to the trace.
+    pub(super) fn note(&self, what: &str) {
+        let line = format!("{} {what}", self.clock.now_ms());
+        self.state.lock().unwrap().trace.push(line);
     }
 
     /// Joins every link and ends the storm.
@@ -171,7 +189,13 @@ impl Transport for Wire {
         _: Bounds,
     ) -> Pending<'a, Result<Response<Bytes>, RemoteError>> {
         Box::pin(async move {
-            let (router, fate) = self.network.fate(&self.from, destination)?;
+            let told = self.describe(destination, &request);
+            let sent = self.network.fate(&self.from, destination);
+            let what = sent
+                .as_ref()
+                .map_or("finds nobody", |(_, fate)| fate.words());
+            self.network.note(&format!("{told}: {what}"));
+            let (router, fate) = sent?;
             match fate {
                 Fate::Arrives => {}
                 Fate::ArrivesTwice => {
@@ -184,8 +208,36 @@ impl Transport for Wire {
                     return Err(RemoteError::Broken);
                 }
             }
-            deliver(router, request).await
+            let answer = deliver(router, request).await?;
+            let (status, length) = (answer.status(), answer.body().len());
+            self.network
+                .note(&format!("{told}: {status}, {length} bytes"));
+            Ok(answer)
         })
+    }
+}
+
+impl Wire {
+    /// A request in a line: from whom to whom, for what, and its body as a number.
+    fn describe(&self, to: &ServerName, request: &Request<Bytes>) -> String {
+        let mut body = 0_u64;
+        for byte in request.body() {
+            body = body.wrapping_mul(31).wrapping_add(u64::from(*byte));
+        }
+        let (method, path) = (request.method(), request.uri().path());
+        format!("{} to {to}: {method} {path} {body:x}", self.from)
+    }
+}
+
+impl Fate {
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Arrives => "arrives",
+            Self::ArrivesTwice => "arrives twice",
+            Self::IsLate(_) => "is late",
+            Self::IsLost => "is lost",
+            Self::AnswerIsLost => "its answer is lost",
+        }
     }
 }
 

@@ -1,0 +1,27 @@
+//! The connections that the store's statements go through.
+//!
+//! Invariant: in tests that ask for it (see [`answer_at_once`]) a statement is answered before anything else of its thread
+//! runs, so that what a test does follows from its seed and not from how fast the database's threads are. The
+//! processes that people run know none of this: there these are SeaORM's own types.
+
+use sea_orm::{DbErr, TransactionOptions};
+
+#[cfg(not(test))]
+pub(crate) use sea_orm::{DatabaseConnection as Connection, DatabaseTransaction as Transaction};
+
+#[cfg(test)]
+pub(crate) use self::at_once::{Connection, Transaction, answer_at_once, statements};
+
+#[cfg(test)]
+mod at_once;
+
+/// Begins a transaction.
+pub(super) async fn begin(
+    pool: &Connection,
+    options: TransactionOptions,
+) -> Result<Transaction, DbErr> {
+    #[cfg(not(test))]
+    use sea_orm::TransactionTrait;
+
+    pool.begin_with_options(options).await
+}

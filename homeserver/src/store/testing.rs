@@ -28,7 +28,7 @@ const URL_FILE: &str = "database.url";
 const READERS: u32 = 2;
 /// Tables that may be read from end to end: they hold a few rows, or are read so only when the server starts or an administrator
 /// asks.
-const MAY_BE_SCANNED: [&str; 13] = [
+const MAY_BE_SCANNED: [&str; 14] = [
     "destination_rooms",
     "destinations",
     "expiry_clock",
@@ -44,6 +44,8 @@ const MAY_BE_SCANNED: [&str; 13] = [
     "sqlite_master",
     // What a count or a limit stands around; what is inside is told apart.
     "sub_query",
+    // What a statement brings along as a list of values.
+    "wanted",
 ];
 /// How statements end that read no further than they return, in the order of the table itself.
 const STOPS_AT_ONCE: [&str; 3] = [
@@ -145,7 +147,9 @@ fn expect_no_scan(url: &str, sql: &str) {
     let explained = thread::scope(|scope| scope.spawn(|| explain(url, sql)).join().unwrap());
     let scans = explained
         .iter()
-        .filter_map(|step| step.strip_prefix("SCAN "));
+        .filter_map(|step| step.strip_prefix("SCAN "))
+        // A list of values in the statement itself.
+        .filter(|rest| *rest != "CONSTANT ROW" && !rest.ends_with("-ROW VALUES CLAUSE"));
     let scanned = scans.filter_map(|rest| rest.split(' ').next());
     let scanned: Vec<_> = scanned
         .filter(|table| !MAY_BE_SCANNED.contains(table))

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{problem::Problems, secret::Secret};
 
 /// What caches may take unless told otherwise, in MiB: an organisation of some hundred people in rooms of some hundred members.
-const CACHE_MB: u32 = 40;
+const CACHE_MB: u32 = 20;
 
 /// Which engine, and how many connections to it.
 #[derive(Debug, Clone, Deserialize)]

@@ -50,7 +50,7 @@ behind_proxy = ["127.0.0.1/32"]
 url = "sqlite:passeur.db"
 # pool_size = 4
 # What rooms, events and keys may take in memory, in MiB. A room of 10,000 members takes about 4.
-# cache_mb = 40
+# cache_mb = 20
 
 [registration]
 # closed (`passeur user create` makes accounts), token (`passeur registration-token create`), or open.

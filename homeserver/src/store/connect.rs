@@ -16,7 +16,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a read waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What caches may take unless told otherwise, in bytes.
-const CACHE_BYTES: u64 = 40 * 1024 * 1024;
+const CACHE_BYTES: u64 = 20 * 1024 * 1024;
 /// Prepared statements kept for each connection.
 const STATEMENTS_MAX: usize = 128;
 

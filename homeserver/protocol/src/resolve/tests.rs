@@ -228,6 +228,66 @@ fn the_subgraph_holds_what_lies_between_conflicted_events() {
     assert_eq!(alone, HashSet::from([last.event_id.clone()]));
 }
 
+/// A state in which a server that asked another one for it found an older event than there is.
+fn outdated(
+    state: &StateMap<OwnedEventId>,
+    kind: &str,
+    old: &OwnedEventId,
+) -> StateMap<OwnedEventId> {
+    let mut state = state.clone();
+    state.insert(place(kind, ""), old.clone());
+    state
+}
+
+// The two problems that state resolution 2.1 solves: <https://github.com/matrix-org/matrix-spec-proposals/pull/4297>. Rooms
+// before version 12 show what comes of them otherwise.
+
+#[test]
+fn rules_outlive_whoever_set_them_and_left() {
+    let kind = "m.room.join_rules";
+    for (rules, is_reset) in [
+        (RoomVersionRules::V11, true),
+        (RoomVersionRules::V12, false),
+    ] {
+        let (mut room, mut state) = TestRoom::with_bob(rules);
+        let old = state[&place(kind, "")].clone();
+        let invite = json!({ "join_rule": "invite" });
+        let new = room.put(&mut state, ALICE, kind, Some(""), invite);
+        let leave = json!({ "membership": "leave" });
+        room.put(&mut state, ALICE, "m.room.member", Some(ALICE), leave);
+        let theirs = outdated(&state, kind, &old);
+        let resolved = resolved(&room, &[state, theirs]).unwrap();
+        let expected = (!is_reset).then_some(&new.event_id);
+        assert_eq!(resolved.get(&place(kind, "")), expected);
+    }
+}
+
+#[test]
+fn powers_that_rest_on_each_other_are_not_reset() {
+    let kind = "m.room.power_levels";
+    for (rules, is_reset) in [
+        (RoomVersionRules::V11, true),
+        (RoomVersionRules::V12, false),
+    ] {
+        let privileged = rules.authorization.explicitly_privilege_room_creators;
+        let (mut room, mut state) = TestRoom::with_bob(rules);
+        let levels = |bob: i64, carol: i64| match privileged {
+            true => json!({ "users": { BOB: bob, CAROL: carol } }),
+            false => json!({ "users": { ALICE: 100, BOB: bob, CAROL: carol } }),
+        };
+        let first = room.put(&mut state, ALICE, kind, Some(""), levels(0, 0));
+        room.put(&mut state, ALICE, kind, Some(""), levels(60, 0));
+        let last = room.put(&mut state, BOB, kind, Some(""), levels(60, 50));
+        // By this both sides have seen all of the levels.
+        let topic = json!({ "topic": "after" });
+        room.put(&mut state, BOB, "m.room.topic", Some(""), topic);
+        let theirs = outdated(&state, kind, &first.event_id);
+        let resolved = resolved(&room, &[state, theirs]).unwrap();
+        let expected = if is_reset { &first } else { &last };
+        assert_eq!(resolved[&place(kind, "")], expected.event_id);
+    }
+}
+
 /// What a member may do on a branch.
 fn act(room: &mut TestRoom, state: &mut StateMap<OwnedEventId>, action: u8) {
     let privileged = room.rules.authorization.explicitly_privilege_room_creators;

@@ -3,11 +3,13 @@
 //! Invariant: started means bound, migrated and serving; stopped means that no request runs and the database is closed.
 
 use std::{
-    fs, io,
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use ruma::serde::Base64;
@@ -25,12 +27,19 @@ use crate::{
     outbound::{HttpsTransport, OutboundError, Transport},
     rooms::{Departures, expiry::Purge},
     router,
-    store::{Store, StoreError, StoreOptions, StoredKey},
+    store::{Claim, Store, StoreError, StoreOptions, StoredKey},
     sync::Pushes,
 };
 
 #[cfg(test)]
 mod tests;
+
+/// The file in the data folder that a server holds locked as long as it runs.
+const LOCK_FILE: &str = "serve.lock";
+/// How long a server waits for the database of one that has just been killed.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a server looks whether its database is still its own.
+const CLAIM_EVERY: Duration = Duration::from_secs(30);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +47,7 @@ pub enum StartError {
     /// A key is missing or unusable.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// The file of the database cannot be made.
+    /// The file of the database, or that of its lock, cannot be made.
     #[error("{}: {source}", .path.display())]
     DatabaseFile {
         /// The file.
@@ -46,6 +55,12 @@ pub enum StartError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The data folder is served already.
+    #[error("{}: another server runs on this folder", .0.display())]
+    FolderTaken(PathBuf),
+    /// The database is served already.
+    #[error("another server runs on this database")]
+    DatabaseTaken,
     /// The database cannot be used.
     #[error("the database cannot be opened: {0}")]
     Store(#[from] StoreError),
@@ -72,6 +87,10 @@ pub struct Server {
     drain: Drain,
     /// The listeners.
     serving: JoinHandle<()>,
+    /// The right to serve its database.
+    claim: Arc<Claim>,
+    /// The right to serve its folder, as long as the file is open.
+    _folder: File,
 }
 
 impl Server {
@@ -103,9 +122,12 @@ impl Server {
     ) -> Result<Self, StartError> {
         warn_of_readers(&config.data_dir);
         let token_key = key_files::load_token_key(&config.token_key_path())?;
+        let folder = lock_folder(&config.data_dir)?;
         let listeners = Listeners::bind(&config.listeners).await?;
+        let claim = Claim::take(&store_options(&config), CLAIM_PATIENCE).await?;
+        let claim = Arc::new(claim.ok_or(StartError::DatabaseTaken)?);
         let store = open_store(&config).await?;
-        // Whoever holds the listeners is the only server on this folder, so that nobody signs with a key that is retired here.
+        // Whoever holds the folder is the only server on it, so that nobody signs with a key that is retired here.
         let (signing_key, retired) =
             key_files::rotation::take_over(&config.signing_key_path(), clock.now_ms())?;
         let drain = Drain::new();
@@ -128,6 +150,9 @@ impl Server {
         let gateway = app.push_gateway.clone();
         let pushes = Pushes::new(Arc::clone(&app.sync), gateway, drain.clone());
         drain.spawn(pushes.run());
+        if claim.can_be_lost() {
+            drain.spawn(keep(Arc::clone(&claim), Arc::clone(&clock), drain.clone()));
+        }
         let (addresses, certificates) = (listeners.addresses(), listeners.certificates());
         let serving = {
             let (app, edge, drain) = (app.clone(), edge.clone(), drain.clone());
@@ -141,6 +166,8 @@ impl Server {
             certificates,
             drain,
             serving,
+            claim,
+            _folder: folder,
         })
     }
 
@@ -164,12 +191,21 @@ impl Server {
         }
     }
 
+    /// Waits until it ends by itself, because another server has taken its database.
+    pub async fn gave_up(&self) {
+        self.drain.begun().await;
+    }
+
     /// Ends it: waits for requests, then closes the database.
     pub async fn stop(self) {
         self.drain.begin();
         // A listener that panicked has been logged.
         let _ = self.serving.await;
         self.app.store.close().await;
+        // Nobody else has it: the task that looked after it has ended with the listeners.
+        if let Some(claim) = Arc::into_inner(self.claim) {
+            claim.release().await;
+        }
     }
 }
 
@@ -179,6 +215,43 @@ fn stored(key: key_files::rotation::RetiredKey) -> StoredKey {
         key_id: format!("ed25519:{}", key.version),
         public_key: Base64::new(key.public.to_vec()),
         valid_until_ts: key.expired_ms,
+    }
+}
+
+/// Takes the data folder for this process, whatever way that ends.
+fn lock_folder(data_dir: &Path) -> Result<File, StartError> {
+    let path = data_dir.join(LOCK_FILE);
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    let failed = |source| StartError::DatabaseFile {
+        path: path.clone(),
+        source,
+    };
+    let file = options.open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::FolderTaken(data_dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Ends the server if another one took its database while this one could not reach it: two would each sign, send and purge.
+async fn keep(claim: Arc<Claim>, clock: Arc<dyn Clock>, drain: Drain) {
+    loop {
+        tokio::select! {
+            () = drain.begun() => return,
+            () = clock.sleep(CLAIM_EVERY) => {}
+        }
+        match claim.holds().await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::error!("another server has taken the database: this one ends");
+                return drain.begin();
+            }
+            Err(error) => {
+                tracing::error!(%error, "whether the database is still ours is not known")
+            }
+        }
     }
 }
 
@@ -206,8 +279,13 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<Store>, StartError
             }
         }
     }
-    let mut options = StoreOptions::new(url.expose());
+    Ok(Store::open(&store_options(config)).await?)
+}
+
+/// Where the database is, and how much of it to use.
+fn store_options(config: &Config) -> StoreOptions {
+    let mut options = StoreOptions::new(config.database_url().expose());
     options.readers_max = config.database.pool_size;
     options.cache_bytes = u64::from(config.database.cache_mb) * 1024 * 1024;
-    Ok(Store::open(&options).await?)
+    options
 }

@@ -53,11 +53,14 @@ mod rescinded;
 mod rooms;
 mod scope;
 mod server_keys;
+mod serving;
 mod sessions;
 mod state;
 mod stays;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod timeline;
 mod to_device;
@@ -108,6 +111,7 @@ pub use self::{
     rooms::{ForgetRoom, ForgetTransactions, Membership, MembershipRow, RoomRow},
     scope::Scope,
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
+    serving::Claim,
     sessions::{NewSession, SessionRow, StartSession},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, StatePath, apply, difference},
     threads::ThreadAnswer,
@@ -190,7 +194,7 @@ impl Store {
             rules.on_commit(published);
             ignored.on_commit(published);
         }));
-        let writer = writer::Writer::start(write, engine, Arc::clone(&heads));
+        let writer = writer::Writer::start(write, options.clone(), engine, Arc::clone(&heads));
         Ok(Arc::new(Self {
             reader,
             writer,
@@ -236,7 +240,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Closed`] after [`Store::close`]; otherwise what the database said, in which
-    /// case nothing of this change is stored.
+    /// case nothing of this change is stored; but see [`StoreError::Unconfirmed`].
     pub async fn commit<C: Change>(&self, change: C) -> Result<Committed<C::Output>, StoreError> {
         self.writer.commit(change).await
     }

@@ -123,7 +123,12 @@ impl Media {
         }
         // The file gets its name first, so that a row never speaks of a file that is not there.
         file.finish(&self.path(&id)).await?;
-        if self.store.commit(keep).await?.output {
+        let kept = self.store.commit(keep).await;
+        if kept.is_err() && matches!(self.find(&id).await, Ok(None)) {
+            // There is no row that speaks of it, nor will there be. What cannot be removed is in nobody's way.
+            let _ = tokio::fs::remove_file(self.path(&id)).await;
+        }
+        if kept?.output {
             Ok(id)
         } else {
             Err(UploadError::Taken)

@@ -148,6 +148,8 @@ impl Rooms {
         match self.try_often(room, work).await {
             Ok(outcomes) => return outcomes,
             Err(error) if work.len() == 1 => return vec![Err(error)],
+            // What failed may be on disk after all: it is for those who waited to do it again, by their transaction ids.
+            Err(SendError::Storage) => return vec![Err(SendError::Storage); work.len()],
             Err(_) => {}
         }
         let mut outcomes = Vec::with_capacity(work.len());
@@ -254,7 +256,8 @@ impl Rooms {
             append.policy_changed_ms = Some(self.showing_ms());
         }
         append.room = Some(row.clone());
-        append.room_id = Some(row.room_id.clone());
+        let room_id = row.room_id.clone();
+        append.room_id = Some(room_id.clone());
         let snapshot = Arc::new(Snapshot {
             row,
             rules,
@@ -263,7 +266,12 @@ impl Rooms {
             members,
         });
         append.on_disk = Some(self.renewal(&append, snapshot, states, policy_changes));
-        Ok(self.context.store.commit(append).await?.output.map(|_| ()))
+        let committed = self.context.store.commit(append).await;
+        if committed.is_err() {
+            // It may be on disk without anybody having been told.
+            self.snapshots.remove(&room_id);
+        }
+        Ok(committed?.output.map(|_| ()))
     }
 }
 

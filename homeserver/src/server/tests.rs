@@ -15,12 +15,16 @@ use crate::{
 
 /// A server for clients on one port and for other servers on the next, with keys of its own.
 async fn start(folder: &Path) -> Server {
+    let listeners = [Resource::Client, Resource::Federation]
+        .map(|resource| ListenerConfig::loopback([resource], None));
+    start_on(folder, listeners.to_vec()).await
+}
+
+async fn start_on(folder: &Path, listeners: Vec<ListenerConfig>) -> Server {
     let (clock, rng) = (MockClock::default(), SeededRng::new(1));
     let server = Some(server_name!("matrix.example.org:443").to_owned());
     let config = Config {
-        listeners: [Resource::Client, Resource::Federation]
-            .map(|resource| ListenerConfig::loopback([resource], None))
-            .to_vec(),
+        listeners,
         well_known: WellKnownConfig {
             server,
             ..WellKnownConfig::default()
@@ -100,6 +104,27 @@ async fn a_stopped_server_is_gone_and_its_data_can_be_served_again() {
 }
 
 #[tokio::test]
+async fn a_second_server_on_the_same_folder_is_refused_while_the_first_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    // Ports that nobody has taken: it is the folder that decides.
+    let config = (*server.app().config).clone();
+    let again = async || {
+        let (clock, rng) = (Arc::new(MockClock::default()), Arc::new(SeededRng::new(2)));
+        Server::start_with(config.clone(), clock, rng, Arc::new(Network::default())).await
+    };
+    let refused = again().await.unwrap_err().to_string();
+    assert!(
+        refused.ends_with("another server runs on this folder"),
+        "{refused}"
+    );
+    // What the command line does goes on beside it.
+    open_store(&config).await.unwrap().close().await;
+    server.stop().await;
+    again().await.unwrap().stop().await;
+}
+
+#[tokio::test]
 async fn without_its_keys_a_server_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config::for_test(
@@ -113,4 +138,65 @@ async fn without_its_keys_a_server_does_not_start() {
         error.ends_with("is missing: `passeur init` makes it"),
         "{error}"
     );
+}
+
+/// The first line of the answer to a request with these lines after its first.
+async fn status(address: SocketAddr, first: &str, lines: &[&str], body: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let lines = lines.join("\r\n");
+    let length = body.len();
+    let request = format!(
+        "{first} HTTP/1.1\r\nhost: example.org\r\ncontent-length: {length}\r\n{lines}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let read = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
+    (status, answer)
+}
+
+#[tokio::test]
+async fn a_socket_behind_a_proxy_needs_the_proxys_word_for_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let proxied = ListenerConfig {
+        behind_proxy: vec!["127.0.0.1/32".parse().unwrap()],
+        ..ListenerConfig::loopback([Resource::Client], None)
+    };
+    let server = start_on(folder.path(), vec![proxied]).await;
+    let address = server.addresses()[0];
+    let forwarded = "x-forwarded-for: 203.0.113.9";
+    let register =
+        r#"{"username":"alice","password":"quetzal feathers","auth":{"type":"m.login.dummy"}}"#;
+    let lines = [forwarded, "x-forwarded-proto: https", "connection: close"];
+    let (made, answer) = status(
+        address,
+        "POST /_matrix/client/v3/register",
+        &lines,
+        register,
+    )
+    .await;
+    assert_eq!(made, "200", "{answer}");
+    let token = answer.split(r#""access_token":""#).nth(1).unwrap();
+    let token = token.split('"').next().unwrap();
+    let authorization = format!("authorization: Bearer {token}");
+    for (proto, expected) in [
+        (Some("x-forwarded-proto: https"), "101"),
+        (Some("x-forwarded-proto: http"), "403"),
+        (None, "403"),
+    ] {
+        let mut lines = vec![
+            forwarded,
+            "connection: upgrade",
+            "upgrade: websocket",
+            "sec-websocket-version: 13",
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+            &authorization,
+        ];
+        lines.extend(proto);
+        let path = "GET /_matrix/client/unstable/org.passeur.ws/sync";
+        let (answered, answer) = status(address, path, &lines, "").await;
+        assert_eq!(answered, expected, "{proto:?} {answer}");
+    }
+    server.stop().await;
 }

@@ -13,8 +13,12 @@ use super::StoreError;
 
 /// How long a connection waits for another process's write lock on SQLite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a read waits for a free connection.
+/// How long a read waits for a free connection; also how long SQLite's writer does, which is there at once or never.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a read of a database server: one that cannot be reached is waited for no longer than that.
+const SERVER_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the writer waits for a database server that cannot be reached: all writes wait meanwhile, and more come.
+const WRITER_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What caches may take unless told otherwise, in bytes.
 const CACHE_BYTES: u64 = 20 * 1024 * 1024;
 /// Prepared statements kept for each connection.
@@ -107,7 +111,11 @@ async fn connect(
     connect
         .max_connections(connections)
         .min_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(match (engine, read_only) {
+            (Engine::Sqlite, _) => ACQUIRE_TIMEOUT,
+            (Engine::Postgres, true) => SERVER_ACQUIRE_TIMEOUT,
+            (Engine::Postgres, false) => WRITER_ACQUIRE_TIMEOUT,
+        })
         .idle_timeout(None::<Duration>)
         .max_lifetime(None::<Duration>)
         .test_before_acquire(engine == Engine::Postgres && !read_only)
@@ -138,6 +146,8 @@ async fn connect(
             .map_sqlx_postgres_opts(|postgres| postgres.statement_cache_capacity(STATEMENTS_MAX));
     }
     let connection = Database::connect(connect).await?;
+    #[cfg(test)]
+    super::testing::limit_pages(&connection, &options.url).await;
     #[cfg(test)]
     let connection = super::testing::watched(connection, engine, &options.url);
     Ok(connection)

@@ -5,7 +5,7 @@
 //! of `PASSEUR_TEST_POSTGRES`, without which the test fails.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
     process::{self, Command},
@@ -18,7 +18,9 @@ use std::{
 
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
-use super::{Engine, Store, StoreOptions};
+use crate::http::log;
+
+use super::{Change, Engine, Store, StoreError, StoreOptions, Tx};
 
 /// Where Debian keeps the programs of PostgreSQL 15.
 const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
@@ -65,12 +67,18 @@ pub(crate) fn engine() -> Engine {
 
 /// Opens the database of a folder; the first time, an empty one.
 pub(crate) async fn open_in(folder: &Path) -> Arc<Store> {
+    log::captured::keep_all();
+    Store::open(&options_in(folder)).await.unwrap()
+}
+
+/// Where the database of a folder is.
+pub(crate) fn options_in(folder: &Path) -> StoreOptions {
     let mut options = StoreOptions::new(match engine() {
         Engine::Sqlite => format!("sqlite:{}", folder.join("passeur.db").display()),
         Engine::Postgres => postgres_url(folder),
     });
     options.readers_max = READERS;
-    Store::open(&options).await.unwrap()
+    options
 }
 
 fn postgres_url(folder: &Path) -> String {
@@ -120,6 +128,47 @@ fn run(program: &str, socket: &str, arguments: &[&str]) {
         .expect("PostgreSQL's programs can be started");
     let complaint = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{program}: {complaint}");
+}
+
+/// How large SQLite databases may grow, in pages, by their URL: a disk that is full, for tests.
+static PAGES_MAX: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+
+/// Fills the disk of a folder's SQLite database, but for a few pages, or empties it; the writer must be told.
+pub(crate) async fn fill_disk(folder: &Path, store: &Store, is_full: bool) {
+    let url = format!("sqlite:{}", folder.join("passeur.db").display());
+    let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA page_count".to_owned());
+    let row = store
+        .reader()
+        .query_one_raw(statement)
+        .await
+        .unwrap()
+        .unwrap();
+    let pages: u32 = row.try_get_by_index(0).unwrap();
+    let pages_max = if is_full { pages } else { u32::MAX - 1 };
+    PAGES_MAX.lock().unwrap().insert(url.clone(), pages_max);
+    store.commit(LimitPages(url)).await.unwrap();
+}
+
+/// Lets the writer's connection know how far it may grow.
+struct LimitPages(String);
+
+impl Change for LimitPages {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        limit_pages(tx.connection(), &self.0).await;
+        Ok(())
+    }
+}
+
+/// Applies the limit to a connection.
+pub(super) async fn limit_pages(connection: &impl ConnectionTrait, url: &str) {
+    let pages_max = PAGES_MAX.lock().unwrap().get(url).copied();
+    if let Some(pages_max) = pages_max {
+        let statement = format!("PRAGMA max_page_count = {pages_max}");
+        let statement = Statement::from_string(DbBackend::Sqlite, statement);
+        connection.query_one_raw(statement).await.unwrap();
+    }
 }
 
 /// Has every statement explained by SQLite the first time that it runs: one that reads a whole table fails its test.

@@ -1,9 +1,10 @@
 //! The one writer: group commit (`design.md`, idea 2).
 //!
 //! Invariant: no other code opens a write transaction. Whatever is waiting is committed in one
-//! transaction and answered after it; if the transaction fails, its members are tried singly, so
-//! that one bad change never fails another. On PostgreSQL the log's lock is the transaction's
-//! first statement and the head is read after it.
+//! transaction and answered after it; if one of its members fails, all are tried singly, so that
+//! one bad change never fails another. If there is no transaction to be had, all are answered at
+//! once; if a commit broke off, nothing of it is done again, since it may be on disk. On
+//! PostgreSQL the log's lock is the transaction's first statement and the head is read after it.
 
 use std::{collections::VecDeque, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
@@ -15,7 +16,7 @@ use sea_orm::{
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{
-    Engine, Heads, LogRow, StoreError, Tx,
+    Engine, Heads, LogRow, StoreError, StoreOptions, Tx, connect,
     connection::{self, Connection, Transaction},
     entity::log,
 };
@@ -132,13 +133,20 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the task on the one connection that writes.
-    pub(super) fn start(write: Connection, engine: Engine, heads: Arc<Heads>) -> Self {
+    pub(super) fn start(
+        write: Connection,
+        options: StoreOptions,
+        engine: Engine,
+        heads: Arc<Heads>,
+    ) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let sender = jobs.downgrade();
         let (checkpoints, checkpoints_waiting) = mpsc::channel(CHECKPOINTS_WAITING_MAX);
         let task = tokio::spawn(
             Task {
                 write,
+                options,
+                is_broken: false,
                 engine,
                 heads,
                 waiting,
@@ -190,8 +198,28 @@ impl Writer {
     }
 }
 
+/// Why a batch is not on disk.
+enum Failure {
+    /// One of its members failed, or what all of them appended: tried singly, the others may not.
+    Member(StoreError),
+    /// There was no transaction, or its end failed: it is the same for all.
+    All(StoreError),
+}
+
+impl Failure {
+    fn error(&self) -> &StoreError {
+        match self {
+            Self::Member(error) | Self::All(error) => error,
+        }
+    }
+}
+
 struct Task {
     write: Connection,
+    options: StoreOptions,
+    /// Whether the connection to SQLite must be opened anew. A full disk ends a transaction by itself; its driver counts it as open
+    /// for ever then and refuses every later one.
+    is_broken: bool,
     engine: Engine,
     heads: Arc<Heads>,
     waiting: mpsc::Receiver<Box<dyn Waiting>>,
@@ -236,29 +264,25 @@ impl Task {
         Ok(busy == 0)
     }
 
-    async fn commit_together(&self, mut batch: Batch) {
+    async fn commit_together(&mut self, mut batch: Batch) {
         match self.try_commit(&mut batch).await {
             Ok(published) => self.answer(batch, &published),
-            Err(error) if batch.len() == 1 => {
-                for job in batch {
-                    job.answer(Err(clone(&error)));
-                }
-            }
-            Err(_) => {
-                for job in batch {
-                    self.commit_singly(job).await;
-                }
-            }
+            Err(Failure::Member(_)) if batch.len() > 1 => self.commit_singly(batch).await,
+            Err(failure) => refuse(batch, failure.error()),
         }
     }
 
-    async fn commit_singly(&self, job: Box<dyn Waiting>) {
-        let mut batch = Batch::from([job]);
-        match self.try_commit(&mut batch).await {
-            Ok(published) => self.answer(batch, &published),
-            Err(error) => {
-                for job in batch {
-                    job.answer(Err(clone(&error)));
+    async fn commit_singly(&mut self, batch: Batch) {
+        let mut waiting = batch.into_iter();
+        while let Some(job) = waiting.next() {
+            let mut single = Batch::from([job]);
+            match self.try_commit(&mut single).await {
+                Ok(published) => self.answer(single, &published),
+                Err(Failure::Member(error)) => refuse(single, &error),
+                // Nobody waits for one limit after another.
+                Err(Failure::All(error)) => {
+                    refuse(single, &error);
+                    return refuse(waiting.collect(), &error);
                 }
             }
         }
@@ -276,19 +300,28 @@ impl Task {
         }
     }
 
-    async fn try_commit(&self, batch: &mut Batch) -> Result<Published, StoreError> {
-        let (mut tx, foreign) = self.begin().await?;
+    async fn try_commit(&mut self, batch: &mut Batch) -> Result<Published, Failure> {
+        let (mut tx, foreign) = self.begin().await.map_err(Failure::All)?;
         for job in batch.iter_mut() {
             // A change that panics fails alone: without this task nobody could write any more. Its hook has logged where.
             let applied = AssertUnwindSafe(job.apply(&mut tx)).catch_unwind().await;
             if let Err(error) = applied.unwrap_or(Err(StoreError::Panicked)) {
-                // The connection is given back either way; the first error is the one that counts.
-                let _ = tx.rollback().await;
-                return Err(error);
+                // The first error is the one that counts.
+                self.is_broken |= tx.rollback().await.is_err();
+                return Err(Failure::Member(error));
             }
         }
-        let finished = tx.finish().await?;
-        finished.connection.commit().await?;
+        let finished = match tx.finish().await {
+            Ok(finished) => finished,
+            Err(error) => {
+                self.is_broken = true;
+                return Err(Failure::Member(error));
+            }
+        };
+        if let Err(error) = finished.connection.commit().await {
+            self.is_broken = true;
+            return Err(Failure::All(StoreError::of_commit(error)));
+        }
         let mut rows = finished.appended;
         if !foreign.is_empty() {
             rows.splice(..0, foreign);
@@ -301,7 +334,27 @@ impl Task {
 
     /// Begins a transaction; answers with it what another process (the command line) has appended to the log since this one looked
     /// last, so that caches and syncs hear of it as of our own.
-    async fn begin(&self) -> Result<(Tx, Vec<LogRow>), StoreError> {
+    async fn begin(&mut self) -> Result<(Tx, Vec<LogRow>), StoreError> {
+        if std::mem::take(&mut self.is_broken) && self.engine == Engine::Sqlite {
+            self.reopen().await?;
+        }
+        let begun = self.try_begin().await;
+        self.is_broken = begun.is_err();
+        begun
+    }
+
+    async fn reopen(&mut self) -> Result<(), StoreError> {
+        // If this fails, the next who comes tries it again.
+        self.is_broken = true;
+        let again = Connection::from(connect::writing(&self.options, self.engine).await?);
+        let broken = std::mem::replace(&mut self.write, again);
+        self.is_broken = false;
+        // Nothing of it was committed: there is nothing to lose.
+        let _ = broken.close().await;
+        Ok(())
+    }
+
+    async fn try_begin(&self) -> Result<(Tx, Vec<LogRow>), StoreError> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
@@ -350,10 +403,20 @@ impl Change for Look {
     }
 }
 
+/// Answers all that they failed.
+fn refuse(batch: Batch, error: &StoreError) {
+    for job in batch {
+        job.answer(Err(clone(error)));
+    }
+}
+
 /// The same failure for each of those who wait.
 fn clone(error: &StoreError) -> StoreError {
     match error {
         StoreError::Driver(error) => StoreError::Driver(error.clone()),
+        StoreError::Full => StoreError::Full,
+        StoreError::Unreachable(error) => StoreError::Unreachable(error.clone()),
+        StoreError::Unconfirmed(error) => StoreError::Unconfirmed(error.clone()),
         StoreError::Corrupt { table, column } => StoreError::Corrupt { table, column },
         StoreError::RowsAffected {
             table,

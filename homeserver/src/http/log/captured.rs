@@ -3,8 +3,12 @@
 //! Invariant: it is written by the same code as the real one.
 
 use std::{
+    env,
+    fs::OpenOptions,
     io::Write,
-    sync::{Arc, Mutex},
+    path::PathBuf,
+    process,
+    sync::{Arc, Mutex, Once},
 };
 
 use tracing::subscriber::DefaultGuard;
@@ -14,6 +18,29 @@ use crate::{
     clock::MockClock,
     config::{LogConfig, LogFormat, LogLevel},
 };
+
+/// Keeps what all tests of this process log, at the finest level, in the folder that `PASSEUR_TEST_LOGS` names, if it does: the
+/// test command searches it for what must not be there.
+pub(crate) fn keep_all() {
+    static STARTED: Once = Once::new();
+    let Some(folder) = env::var_os("PASSEUR_TEST_LOGS").map(PathBuf::from) else {
+        return;
+    };
+    STARTED.call_once(|| {
+        let file = folder.join(format!("in-process-{}.log", process::id()));
+        let file = OpenOptions::new().create(true).append(true).open(file);
+        let config = LogConfig {
+            level: LogLevel::Trace,
+            format: LogFormat::Text,
+        };
+        let subscriber = LineSubscriber::new(
+            config,
+            Arc::new(MockClock::default()),
+            Box::new(file.unwrap()),
+        );
+        tracing::subscriber::set_global_default(Arc::new(subscriber)).unwrap();
+    });
+}
 
 /// What was logged so far.
 #[derive(Clone, Default)]

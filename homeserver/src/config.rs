@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 mod address_rules;
 mod admin;
+mod changes;
 mod database;
 mod expiry;
 mod federation;
@@ -238,7 +239,7 @@ impl Config {
             return Err(problems);
         };
         file.admin.check(&server_name, &mut problems);
-        file.expiry.check(&data_dir, &mut problems);
+        file.expiry.check(&mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }

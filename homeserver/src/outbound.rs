@@ -20,6 +20,8 @@ mod tls;
 mod transport;
 mod well_known;
 
+use std::path::PathBuf;
+
 pub use self::{
     deny_list::{CheckedDns, Endpoint},
     dns::{Dns, Service, SystemDns},
@@ -33,6 +35,7 @@ pub use self::{
         Sender, SenderContext,
     },
     server_name::{ResolveError, Route, ServerNames},
+    tls::check as check_tls,
     transport::{
         ANSWER_BYTES_MAX, Bounds, INTERACTIVE_TIMEOUT, Pending, SMALL_ANSWER_BYTES_MAX, Transport,
     },
@@ -40,11 +43,14 @@ pub use self::{
 };
 
 /// Why requests to other servers cannot be set up. The operator sees it at start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutboundError {
     /// One of `federation.ca_files` holds no certificate, or a broken one.
-    #[error("federation.ca_files: a file holds no readable certificate")]
-    CaFile,
+    #[error("federation.ca_files: {} holds no readable certificate", .0.display())]
+    CaFile(PathBuf),
+    /// A certificate of `federation.ca_files` is none of an authority.
+    #[error("federation.ca_files: a certificate is none that can be trusted")]
+    CaCertificate,
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls,

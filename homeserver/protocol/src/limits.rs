@@ -1,6 +1,7 @@
 //! Every bound of the protocol, with its unit in its name.
 //!
-//! Invariant: no code in the workspace repeats one of these numbers. Relations between them are asserted at compile time.
+//! Invariant: what the specification bounds is bounded by a constant here, which code elsewhere names instead of the number.
+//! Relations between them are asserted at compile time.
 //!
 //! Specification: <https://spec.matrix.org/v1.19/client-server-api/#size-limits>.
 

@@ -12,7 +12,7 @@ use crate::store::{
 };
 
 /// The longest device id that a client may choose, in bytes.
-const DEVICE_ID_BYTES_MAX: usize = 255;
+const DEVICE_ID_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 /// The longest name of a device, in bytes.
 const DEVICE_NAME_BYTES_MAX: usize = 256;
 /// Letters of a device id that the server chooses.

@@ -12,7 +12,7 @@ use crate::store::{CreateAccount, Creation, StoreError};
 /// The longest user id, in bytes, sigil and server name included.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/appendices/#user-identifiers>
-pub(super) const USER_ID_BYTES_MAX: usize = 255;
+pub(super) const USER_ID_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 /// Letters of a name that the server chooses.
 const USERNAME_CHARS: usize = 10;
 

@@ -16,11 +16,11 @@ use super::Accounts;
 use crate::store::{NewEdu, NewToDevice, SendToDevice, StoreError, ToDeviceTransaction};
 
 /// The longest content of a message, in bytes.
-pub const TO_DEVICE_CONTENT_BYTES_MAX: usize = 64 * 1024;
+pub const TO_DEVICE_CONTENT_BYTES_MAX: usize = passeur_protocol::limits::EDU_BYTES_MAX;
 /// How many messages one request may bring.
 pub const TO_DEVICE_MESSAGES_MAX: usize = 10_000;
 /// The longest type or transaction id, in bytes.
-const NAME_BYTES_MAX: usize = 255;
+const NAME_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 /// Bytes of contents after which another EDU is begun.
 const EDU_CONTENT_BYTES: usize = 48 * 1024;
 /// Letters of a message's id: 131 bits.

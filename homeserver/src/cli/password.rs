@@ -1,14 +1,16 @@
 //! Where a command gets a password from: standard input or a file.
 //!
-//! Invariant: it is wiped after use and is never an argument.
+//! Invariant: it is wiped after use, is never an argument, and is not shown on the terminal that it is typed into.
 
 use std::{
     fs::File,
     io::{BufRead, BufReader, IsTerminal, Read, Write},
+    os::fd::AsFd,
     path::PathBuf,
 };
 
 use clap::Args;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::Failure;
@@ -29,13 +31,42 @@ impl PasswordArgs {
     pub(super) fn read(&self) -> Result<Zeroizing<String>, Failure> {
         let Some(path) = &self.password_file else {
             let input = std::io::stdin();
-            if input.is_terminal() {
-                let prompt = "Password (it shows as you type; pipe it in to avoid that): ";
-                write!(std::io::stderr(), "{prompt}")?;
+            if !input.is_terminal() {
+                return first_line(input);
             }
-            return first_line(input);
+            write!(std::io::stderr(), "Password (it is not shown): ")?;
+            let password = {
+                let _silence = Silence::on(&input)?;
+                first_line(&input)
+            };
+            // The end of the line was not shown either.
+            writeln!(std::io::stderr())?;
+            return password;
         };
         first_line(File::open(path).map_err(|error| format!("{}: {error}", path.display()))?)
+    }
+}
+
+/// A terminal that shows nothing of what is typed, until this is dropped.
+struct Silence<T: AsFd> {
+    terminal: T,
+    before: Termios,
+}
+
+impl<T: AsFd> Silence<T> {
+    fn on(terminal: T) -> Result<Self, Failure> {
+        let before = tcgetattr(&terminal)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl<T: AsFd> Drop for Silence<T> {
+    fn drop(&mut self) {
+        // There is nobody to tell if the terminal has gone.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Flush, &self.before);
     }
 }
 
@@ -52,7 +83,25 @@ fn first_line(input: impl Read) -> Result<Zeroizing<String>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
+
     use super::*;
+
+    #[test]
+    fn a_terminal_shows_nothing_until_the_password_is_there() {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let shows = || {
+            let modes = tcgetattr(&terminal).unwrap().local_modes;
+            modes.contains(LocalModes::ECHO)
+        };
+        assert!(shows());
+        let silence = Silence::on(&terminal).unwrap();
+        assert!(!shows());
+        drop(silence);
+        assert!(shows());
+    }
 
     #[test]
     fn the_first_line_is_the_password_with_its_blanks() {

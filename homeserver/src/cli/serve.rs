@@ -64,6 +64,7 @@ async fn serve(
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.hangup.recv() => reload(file, &server, &log),
+            () = server.gave_up() => break,
         }
     }
     tracing::info!("ending: requests are finished, nothing new is accepted");
@@ -83,6 +84,9 @@ fn reload(file: &Path, server: &Server, log: &LogHandle) {
         Ok(config) => {
             log.set_level(config.log.level);
             server.reload(&config);
+            for section in server.app().config.changed_sections(&config) {
+                tracing::warn!(section, "changed, and taken over at the next start only");
+            }
             tracing::info!("read again: certificates, log level, rate limits");
         }
         Err(error) => {

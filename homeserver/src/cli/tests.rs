@@ -74,6 +74,23 @@ fn check_config_misses_a_key() {
 }
 
 #[test]
+fn check_config_reads_the_certificates_of_authorities() {
+    let folder = tempfile::tempdir().unwrap();
+    init("example.org", folder.path()).unwrap();
+    let config = folder.path().join("passeur.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let authority = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
+    let file = folder.path().join("ca.pem");
+    let with = text.replace("# ca_files = [\"our-ca.pem\"]", "ca_files = [\"ca.pem\"]");
+    assert_ne!(with, text);
+    fs::write(&config, with).unwrap();
+    fs::write(&file, authority.cert.pem()).unwrap();
+    assert!(passeur(&["check-config"], &config));
+    fs::write(&file, "no certificate").unwrap();
+    assert!(!passeur(&["check-config"], &config));
+}
+
+#[test]
 fn accounts_and_tokens_are_managed_in_the_database() {
     let folder = tempfile::tempdir().unwrap();
     init("example.org", folder.path()).unwrap();

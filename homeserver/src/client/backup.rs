@@ -43,7 +43,7 @@ pub(crate) mod update_backup_version;
 /// The longest entry, in bytes.
 const ENTRY_BYTES_MAX: usize = 16 * 1024;
 /// The longest name of a session, in bytes.
-const SESSION_ID_BYTES_MAX: usize = 255;
+const SESSION_ID_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 /// The longest description of an algorithm, in bytes.
 const ALGORITHM_BYTES_MAX: usize = 32 * 1024;
 

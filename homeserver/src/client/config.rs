@@ -18,7 +18,7 @@ pub(crate) mod set_room_account_data;
 /// The longest item, in bytes.
 pub(super) const ITEM_BYTES_MAX: usize = 64 * 1024;
 /// The longest type, in bytes.
-const TYPE_BYTES_MAX: usize = 255;
+const TYPE_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 
 /// Whether an item may be stored under this type.
 ///

@@ -34,7 +34,7 @@ const AVATAR_URL_BYTES_MAX: usize = 1024;
 /// How often rooms are told again because the profile changed meanwhile.
 const TELLINGS_MAX: usize = 4;
 /// The longest name of a field, in bytes.
-const FIELD_BYTES_MAX: usize = 255;
+const FIELD_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 
 /// Whether profiles are shown to whoever asks.
 ///

@@ -9,4 +9,4 @@ pub(crate) mod delete_tag;
 pub(crate) mod get_tags;
 
 /// The longest name of a tag, in bytes.
-const TAG_BYTES_MAX: usize = 255;
+const TAG_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;

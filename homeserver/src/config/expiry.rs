@@ -1,12 +1,9 @@
 //! `[expiry]`: when expired content is destroyed.
 //!
-//! Invariant: the purge is frequent enough for the promise that content is gone 60 s after its deadline, and a copy of the data
-//! folder never takes the keys of expiring content along.
+//! Invariant: the purge is frequent enough for the promise that content is gone 60 s after its deadline, and nothing is accepted
+//! that promises more than is done.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -21,7 +18,7 @@ const PURGE_INTERVAL_MS_MAX: u64 = 30_000;
 pub struct ExpiryConfig {
     /// Interval between purges, in milliseconds.
     pub purge_interval_ms: u64,
-    /// Folder of the keys under which expiring content is encrypted; outside the data folder.
+    /// Folder of the keys under which expiring content shall be encrypted once that is done; refused until then.
     pub key_store: Option<PathBuf>,
 }
 
@@ -41,19 +38,19 @@ impl ExpiryConfig {
         Duration::from_millis(self.purge_interval_ms)
     }
 
-    pub(super) fn check(&self, data_dir: &Path, problems: &mut Problems) {
+    pub(super) fn check(&self, problems: &mut Problems) {
         if !(1000..=PURGE_INTERVAL_MS_MAX).contains(&self.purge_interval_ms) {
             problems.add(
                 "expiry.purge_interval_ms",
                 format!("must lie between 1000 and {PURGE_INTERVAL_MS_MAX} milliseconds"),
             );
         }
-        if self
-            .key_store
-            .as_ref()
-            .is_some_and(|keys| keys.starts_with(data_dir))
-        {
-            problems.add("expiry.key_store", "lies in data_dir, so that a backup would hold content and keys together: choose another folder");
+        // Whoever sets it believes that backups are safe.
+        if self.key_store.is_some() {
+            problems.add(
+                "expiry.key_store",
+                "has no effect yet, and a backup keeps what expires after it was made (docs/expiry.md): remove it",
+            );
         }
     }
 }

@@ -132,7 +132,7 @@ impl ListenerConfig {
                  or behind_proxy = [\"the proxy's address\"], or bind 127.0.0.1",
                 self.address
             );
-            problems.add(format!("listeners.{index}"), message);
+            problems.add(key("address"), message);
         }
         if !self.address.is_loopback()
             && self.resources.contains(&Resource::Metrics)

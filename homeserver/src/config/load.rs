@@ -48,12 +48,18 @@ pub(super) fn parse(
         for problem in &mut problems {
             problem.variable = variables
                 .iter()
-                .find(|(key, _)| problem.key.starts_with(*key))
+                .find(|(key, _)| is_at(&problem.key, key))
                 .map(|(_, name)| name.clone());
             problem.line = line_of_key(text, &problem.key);
         }
         problems
     })
+}
+
+/// Whether a key is another one or a part of what that holds.
+fn is_at(key: &str, holder: &str) -> bool {
+    let rest = key.strip_prefix(holder);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Lays the variables over the file, in the order of their names; gives the keys that they set.

@@ -120,8 +120,6 @@ mode = "closed"
 [expiry]
 # Expired content is destroyed this often, at most every 30 s.
 # purge_interval_ms = 10000
-# Folder of the keys of expiring content, outside data_dir.
-# key_store = "/var/lib/passeur-keys"
 
 [profiles]
 # Whether names and pictures are shown to those who are not logged in too, and to servers that share no room.

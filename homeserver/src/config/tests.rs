@@ -117,7 +117,7 @@ fn every_problem_is_told_at_once_with_its_line() {
     /etc/passeur/passeur.toml:2: server_name "not a name" is no server name: write a host with or without a port, as example.org:8448
     /etc/passeur/passeur.toml: data_dir is missing: say where keys, media and the database live, as data_dir = "/var/lib/passeur"
     /etc/passeur/passeur.toml:6: listeners.0.resources is empty: name some of "client", "federation", "media", "metrics"
-    /etc/passeur/passeur.toml:3: listeners.0 is plain HTTP on 0.0.0.0, which others can read: add tls = { certificate = …, key = … }, or behind_proxy = ["the proxy's address"], or bind 127.0.0.1
+    /etc/passeur/passeur.toml:4: listeners.0.address is plain HTTP on 0.0.0.0, which others can read: add tls = { certificate = …, key = … }, or behind_proxy = ["the proxy's address"], or bind 127.0.0.1
     /etc/passeur/passeur.toml:10: listeners.1.resources shows "metrics" to everyone who may use the rest: give metrics a loopback listener of its own
     /etc/passeur/passeur.toml:11: listeners.1.behind_proxy 0.0.0.0/0 is too wide to be a proxy: a prefix has at least 8 bits
     /etc/passeur/passeur.toml:9: listeners.1.port 0.0.0.0:80 is taken by listeners.0: merge their resources
@@ -136,7 +136,7 @@ fn contradictions_are_refused() {
     assert_snapshot!(complaint("[federation]\nenabled = false\n"), @r#"/etc/passeur/passeur.toml:7: listeners.0.resources has "federation", but federation.enabled is false: remove one of the two"#);
     assert_snapshot!(complaint("[federation]\nallowed_servers = []\n"), @"/etc/passeur/passeur.toml:9: federation.allowed_servers allows nobody: name servers, remove it to allow all, or set enabled = false");
     assert_snapshot!(complaint("[admin]\nusers = [\"@root:elsewhere.org\"]\n"), @"/etc/passeur/passeur.toml:9: admin.users.0 @root:elsewhere.org is no user of example.org:8448: administrators have accounts here");
-    assert_snapshot!(complaint("[expiry]\nkey_store = \"data/keys\"\n"), @"/etc/passeur/passeur.toml:9: expiry.key_store lies in data_dir, so that a backup would hold content and keys together: choose another folder");
+    assert_snapshot!(complaint("[expiry]\nkey_store = \"/keys\"\n"), @"/etc/passeur/passeur.toml:9: expiry.key_store has no effect yet, and a backup keeps what expires after it was made (docs/expiry.md): remove it");
     assert_snapshot!(
         complaint("[registration]\nshared_secret = \"0123456789abcdef\"\nshared_secret_file = \"/etc/hostname\"\n"),
         @"/etc/passeur/passeur.toml:10: registration.shared_secret_file and shared_secret are both set: remove one"
@@ -189,6 +189,32 @@ fn a_wrong_variable_is_refused_by_its_name() {
     assert_snapshot!(said("PASSEUR__DATABASE__POOL_SIZE", "nine"), @r#"environment variable PASSEUR__DATABASE__POOL_SIZE: invalid type: string "nine", expected u32"#);
     assert_snapshot!(said("PASSEUR__DATABASE__POOL_SIZE", "0"), @"environment variable PASSEUR__DATABASE__POOL_SIZE: database.pool_size must lie between 1 and 256");
     assert_snapshot!(said("PASSEUR__LISTENERS__7__PORT", "80"), @"environment variable PASSEUR__LISTENERS__7__PORT: `listeners` has no element 7; they count from 0");
+}
+
+#[test]
+fn a_variable_is_blamed_for_what_it_set_and_the_file_for_the_rest() {
+    let said = |name, value| read(MINIMAL, &[(name, value)]).unwrap_err().to_string();
+    let plain = said("PASSEUR__LISTENERS__0__ADDRESS", "0.0.0.0");
+    assert!(
+        plain.starts_with(
+            "environment variable PASSEUR__LISTENERS__0__ADDRESS: listeners.0.address is plain HTTP"
+        ),
+        "{plain}"
+    );
+    // Another key of the same listener is not to blame.
+    let text = MINIMAL.replace("127.0.0.1", "0.0.0.0");
+    let port = read(&text, &[("PASSEUR__LISTENERS__0__PORT", "8010")]);
+    let port = port.unwrap_err().to_string();
+    assert!(
+        port.starts_with("/etc/passeur/passeur.toml:5: listeners.0.address"),
+        "{port}"
+    );
+}
+
+#[test]
+fn an_unknown_key_of_a_listener_is_told_with_its_line() {
+    assert_snapshot!(complaint("prot = 8008\n"), @"/etc/passeur/passeur.toml:8: `prot` is not known here; did you mean `port`? (expected one of `address`, `port`, `resources`, `tls`, `behind_proxy`, `connections_max`, `connections_per_address_max`)");
+    assert_snapshot!(complaint("tls = { certificate = \"a\", kye = \"b\" }\n"), @"/etc/passeur/passeur.toml:8: `kye` is not known here; did you mean `key`? (expected `certificate` or `key`)");
 }
 
 #[test]

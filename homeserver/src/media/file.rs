@@ -16,7 +16,7 @@ const UNFINISHED: &str = "unfinished";
 /// Bytes read at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// The longest id, in bytes.
-const ID_BYTES_MAX: usize = 255;
+const ID_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 
 /// Whether this can be the id of media: letters, digits, `_` and `-`.
 ///

@@ -37,7 +37,7 @@ const RECEIPTS_MAX: usize = 1_000;
 const PRESENCES_MAX: usize = 200;
 
 /// Longest identifier of a message, in bytes.
-const MESSAGE_ID_BYTES_MAX: usize = 255;
+const MESSAGE_ID_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 
 /// What EDUs act upon.
 #[derive(Debug, Clone)]

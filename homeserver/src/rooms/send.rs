@@ -25,7 +25,7 @@ pub struct Transaction {
 }
 
 /// The longest transaction id that is told back to its device, in bytes.
-const TXN_ID_BYTES_MAX: usize = 255;
+const TXN_ID_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 
 impl Transaction {
     /// A device's name for a request: `what` holds endpoint, room and transaction id.

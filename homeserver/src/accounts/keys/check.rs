@@ -20,7 +20,7 @@ const KEY_OBJECT_BYTES_MAX: usize = 32 * 1024;
 /// The longest one-time key, in bytes.
 const ONE_TIME_KEY_BYTES_MAX: usize = 8 * 1024;
 /// The longest name of a key, in bytes.
-const KEY_ID_BYTES_MAX: usize = 255;
+const KEY_ID_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 /// How many keys and algorithms a device may list.
 const LISTED_MAX: usize = 50;
 /// Bytes of an Ed25519 or Curve25519 public key.

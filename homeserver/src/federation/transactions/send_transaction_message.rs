@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Longest identifier of a transaction, in bytes.
-const ID_BYTES_MAX: usize = 255;
+const ID_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
 
 /// Rooms of one transaction that are worked on at once.
 const ROOMS_AT_ONCE_MAX: usize = 8;

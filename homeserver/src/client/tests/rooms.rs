@@ -339,3 +339,21 @@ async fn whoever_blocks_invites_is_neither_sent_nor_shown_any() {
     assert!(told["rooms"]["invite"][&early].is_object(), "{told}");
     expect_ok(server.ask_in(&alice, &late, &bob).await);
 }
+
+#[tokio::test]
+async fn a_room_is_of_the_configured_version_unless_told_otherwise() {
+    let server =
+        Server::with(|config| config.rooms.default_version = ruma::RoomVersionId::V10).await;
+    let alice = server.register("alice").await;
+    let capabilities = expect_ok(server.get(&alice, "/capabilities").await);
+    assert_eq!(
+        capabilities["capabilities"]["m.room_versions"]["default"],
+        "10"
+    );
+    for (asked, version) in [(json!({}), "10"), (json!({"room_version": "11"}), "11")] {
+        let room = server.made_room(&alice, asked).await;
+        let path = format!("/rooms/{room}/state/m.room.create/");
+        let create = expect_ok(server.get(&alice, &path).await);
+        assert_eq!(create["room_version"], version);
+    }
+}

@@ -8,7 +8,9 @@ use super::{Server, User, expect, expect_ok};
 
 mod busy;
 mod counts;
+mod expired;
 mod filtered;
+mod full_disk;
 mod gone;
 mod held;
 mod heroes;
@@ -18,6 +20,7 @@ mod reading;
 mod redacting;
 mod rooms;
 mod socket;
+mod socket_ends;
 
 impl Server {
     /// A room that anybody may join, made by a user.

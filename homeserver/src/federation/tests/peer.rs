@@ -29,6 +29,7 @@ use crate::{
 mod asking;
 mod devices;
 mod edus;
+mod expired;
 mod invites;
 mod questions;
 mod seen;
@@ -38,6 +39,7 @@ mod transactions;
 struct World {
     _folder: TempDir,
     network: Network,
+    clock: MockClock,
     app: App,
     router: Router,
     peer: Peer,
@@ -84,6 +86,7 @@ impl World {
         Self {
             _folder: folder,
             network,
+            clock,
             app,
             router,
             peer,

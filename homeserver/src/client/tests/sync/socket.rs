@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Serves on a port of its own, as if by TLS or not.
-async fn listen(server: &Server, secure: bool) -> String {
+pub(super) async fn listen(server: &Server, secure: bool) -> String {
     serve(server.router.clone(), secure).await
 }
 
@@ -39,7 +39,7 @@ async fn serve(router: Router, secure: bool) -> String {
     format!("ws://{address}/_matrix/client/unstable/org.passeur.ws/sync")
 }
 
-async fn open(url: &str, user: &User) -> Client {
+pub(super) async fn open(url: &str, user: &User) -> Client {
     let mut request = url.into_client_request().unwrap();
     let protocols = format!("org.passeur.ws, org.passeur.ws.token.{}", user.token);
     let protocols = HeaderValue::from_str(&protocols).unwrap();
@@ -49,7 +49,7 @@ async fn open(url: &str, user: &User) -> Client {
     connect_async(request).await.unwrap().0
 }
 
-async fn frame(client: &mut Client) -> Value {
+pub(super) async fn frame(client: &mut Client) -> Value {
     loop {
         match client.next().await.unwrap().unwrap() {
             Message::Text(text) => return serde_json::from_str(text.as_str()).unwrap(),
@@ -59,7 +59,7 @@ async fn frame(client: &mut Client) -> Value {
     }
 }
 
-async fn write(client: &mut Client, frame: Value) {
+pub(super) async fn write(client: &mut Client, frame: Value) {
     client.send(Message::text(frame.to_string())).await.unwrap();
 }
 

@@ -174,10 +174,12 @@ impl Store {
     /// [`StoreError::Driver`] if the database cannot be reached, opened or migrated.
     pub async fn open(options: &StoreOptions) -> Result<Arc<Self>, StoreError> {
         let engine = options.engine()?;
-        let write = connect::writing(options, engine).await?;
-        connect::migrate(&write).await?;
+        let write = connection::settle(connect::writing(options, engine)).await?;
+        connection::settle(connect::migrate(&write)).await?;
         let write = connection::Connection::from(write);
-        let reader = connection::Connection::from(connect::reading(options, engine).await?);
+        let reader = connection::Connection::from(
+            connection::settle(connect::reading(options, engine)).await?,
+        );
         let expiry = expiry::ExpiryState::load(&reader).await?;
         let heads = Arc::new(Heads::new(newest_position(&reader).await?));
         let share = |cache: CacheShare| cache.of(options.cache_bytes);

@@ -384,6 +384,11 @@ impl Chain<'_> {
             .await?;
         let event = self.over_outlier(event, held)?;
         self.push(event, None, held.is_some());
+        if status == EventStatus::SoftFailed {
+            // It is part of the room's graph: what lies before it is history, which nothing else may lead to.
+            self.append.missing.extend(offer.missing.iter().cloned());
+            self.append.found.push(offer.signed.pdu().event_id.clone());
+        }
         Ok(())
     }
 }

@@ -10,10 +10,18 @@ use sea_orm::{DbErr, TransactionOptions};
 pub(crate) use sea_orm::{DatabaseConnection as Connection, DatabaseTransaction as Transaction};
 
 #[cfg(test)]
+pub(super) use self::at_once::settle;
+#[cfg(test)]
 pub(crate) use self::at_once::{Connection, Transaction, answer_at_once, statements};
 
 #[cfg(test)]
 mod at_once;
+
+/// Waits for something of the database that is more than one statement.
+#[cfg(not(test))]
+pub(super) async fn settle<T>(work: impl Future<Output = T>) -> T {
+    work.await
+}
 
 /// Begins a transaction.
 pub(super) async fn begin(

@@ -5,8 +5,9 @@
 //! Invariant: what is decided by chance is decided by the seed, so a seed that fails can be run again by its number:
 //! `PASSEUR_TEST_SEED=17 cargo test -p passeur-homeserver simulation`. Virtual time moves only when nothing is under way, and a
 //! statement to a database is answered before anything else runs, so two runs of a seed do the same.
+//! `PASSEUR_TEST_TRACE` names a file for what went over the wires.
 
-use std::{collections::BTreeSet, env};
+use std::{collections::BTreeSet, env, fs};
 
 use ruma::OwnedEventId;
 
@@ -42,6 +43,9 @@ async fn run(seed: u64) -> Result<Vec<String>, String> {
     let acknowledged: BTreeSet<OwnedEventId> = std::mem::take(&mut world.acknowledged);
     let lost = world.lost(&acknowledged).await;
     let trace = world.network.trace();
+    if let Ok(file) = env::var("PASSEUR_TEST_TRACE") {
+        fs::write(file, trace.join("\n")).unwrap();
+    }
     world.end().await;
     match (difference, lost) {
         (Some(difference), _) => Err(format!("seed {seed}: {difference}")),

@@ -51,12 +51,13 @@ impl Wake for Unpark {
 }
 
 /// Waits for `statement`, holding the thread up if it was asked for.
-pub(super) async fn settle<T>(statement: impl Future<Output = T>) -> T {
+pub(in crate::store) async fn settle<T>(statement: impl Future<Output = T>) -> T {
     if !AT_ONCE.get() {
         return statement.await;
     }
     STATEMENTS.set(STATEMENTS.get() + 1);
-    let mut statement = pin!(statement);
+    // A task that never rests would use up what tokio grants it between two rests.
+    let mut statement = pin!(tokio::task::coop::unconstrained(statement));
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let _entered = POOL_TASKS.enter();
     let since = Instant::now();

@@ -172,8 +172,6 @@ impl World {
     /// Ends a server's process in the middle of whatever it does, and begins another on its files.
     pub(super) async fn restart(&mut self, node: usize) {
         self.nodes[node].stop(&self.network).await;
-        // Opening takes as long as the disk does: nobody else does anything meanwhile.
-        self.settle().await;
         self.nodes[node].start(&self.clock, &self.network).await;
         self.settle().await;
     }

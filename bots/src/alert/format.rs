@@ -163,11 +163,11 @@ impl Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::payload::{from_group, from_plain, tests::ALERTMANAGER};
+    use crate::alert::payload::{from_grafana, from_plain, tests::ALERTMANAGER};
 
     #[test]
     fn a_group_reads_well_in_both_forms() {
-        let message = format(&from_group(ALERTMANAGER.as_bytes()).unwrap());
+        let message = format(&from_grafana(ALERTMANAGER.as_bytes()).unwrap());
         assert_eq!(
             message.plain,
             "[FIRING] DiskFull (critical)\nA disk is nearly full\n- firing: instance=a:9100\n  / has 2 % left\n- resolved: instance=b:9100"
@@ -195,7 +195,7 @@ mod tests {
         let body = serde_json::json!({
             "groupKey": "g", "status": "firing", "alerts": vec![alert; alerts]
         });
-        format(&from_group(body.to_string().as_bytes()).unwrap())
+        format(&from_grafana(body.to_string().as_bytes()).unwrap())
     }
 
     /// What both texts take in an event's content.

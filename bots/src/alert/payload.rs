@@ -87,6 +87,7 @@ struct Plain {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Group {
+    version: Option<String>,
     group_key: String,
     status: String,
     #[serde(default)]
@@ -111,13 +112,33 @@ struct GroupAlert {
     annotations: BTreeMap<String, String>,
 }
 
-/// Reads Alertmanager's or Grafana's webhook.
+/// Reads Alertmanager's webhook.
+///
+/// # Errors
+///
+/// [`PayloadError`] if the body is not such JSON of version 4 or has no group key.
+pub fn from_alertmanager(body: &[u8]) -> Result<Notification, PayloadError> {
+    let group = read_group(body)?;
+    if group.version.as_deref() != Some("4") {
+        return Err(PayloadError::Form);
+    }
+    from_group(&group, "alertmanager")
+}
+
+/// Reads Grafana's webhook, whose version counts on its own.
 ///
 /// # Errors
 ///
 /// [`PayloadError`] if the body is not such JSON or has no group key.
-pub fn from_group(body: &[u8]) -> Result<Notification, PayloadError> {
-    let group: Group = serde_json::from_slice(body).map_err(|_| PayloadError::Form)?;
+pub fn from_grafana(body: &[u8]) -> Result<Notification, PayloadError> {
+    from_group(&read_group(body)?, "grafana")
+}
+
+fn read_group(body: &[u8]) -> Result<Group, PayloadError> {
+    serde_json::from_slice(body).map_err(|_| PayloadError::Form)
+}
+
+fn from_group(group: &Group, sender: &str) -> Result<Notification, PayloadError> {
     if group.group_key.is_empty() {
         return Err(PayloadError::Missing);
     }
@@ -126,13 +147,13 @@ pub fn from_group(body: &[u8]) -> Result<Notification, PayloadError> {
         .alerts
         .iter()
         .take(ALERTS_MAX)
-        .map(|alert| group_alert(&group, alert));
+        .map(|alert| group_alert(group, alert));
     Ok(Notification {
-        key: group.group_key.clone(),
+        key: key(sender, &group.group_key),
         status,
-        severity: worst_severity(&group),
-        title: group_title(&group),
-        body: common_text(&group),
+        severity: worst_severity(group),
+        title: group_title(group),
+        body: common_text(group),
         alerts: kept.collect(),
         left_out: group.truncated_alerts.saturating_add(
             u64::try_from(group.alerts.len().saturating_sub(ALERTS_MAX)).unwrap_or(u64::MAX),
@@ -152,10 +173,14 @@ pub fn from_plain(body: &[u8]) -> Result<Notification, PayloadError> {
         return Err(PayloadError::Missing);
     }
     Ok(Notification {
-        key: plain
-            .key
-            .filter(|key| !key.is_empty())
-            .unwrap_or_else(|| plain.title.clone()),
+        key: key(
+            "message",
+            plain
+                .key
+                .as_deref()
+                .filter(|key| !key.is_empty())
+                .unwrap_or(&plain.title),
+        ),
         status: plain.status.as_deref().map_or(Status::Firing, status),
         severity: severity(&plain.severity),
         title,
@@ -163,6 +188,11 @@ pub fn from_plain(body: &[u8]) -> Result<Notification, PayloadError> {
         alerts: Vec::new(),
         left_out: 0,
     })
+}
+
+/// A sender's key among those of all senders: one must not edit another's messages by using its key.
+fn key(sender: &str, key: &str) -> String {
+    format!("{sender} {key}")
 }
 
 fn status(name: &str) -> Status {

@@ -107,8 +107,8 @@ pub fn router<S: Sink>(gate: Gate, sink: S) -> Router {
         )
     };
     Router::new()
-        .route("/alertmanager", taking(payload::from_group))
-        .route("/grafana", taking(payload::from_group))
+        .route("/alertmanager", taking(payload::from_alertmanager))
+        .route("/grafana", taking(payload::from_grafana))
         .route("/message", taking(payload::from_plain))
         .route("/health", get(health::<S>))
         .with_state(shared)

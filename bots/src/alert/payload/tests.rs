@@ -21,8 +21,11 @@ pub(crate) const ALERTMANAGER: &str = r#"{
 
 #[test]
 fn alertmanagers_group_keeps_what_differs_per_alert() {
-    let notification = from_group(ALERTMANAGER.as_bytes()).unwrap();
-    assert_eq!(notification.key, r#"{}:{alertname="DiskFull"}"#);
+    let notification = from_alertmanager(ALERTMANAGER.as_bytes()).unwrap();
+    assert_eq!(
+        notification.key,
+        r#"alertmanager {}:{alertname="DiskFull"}"#
+    );
     assert_eq!(notification.status, Status::Firing);
     assert_eq!(notification.severity, "critical");
     assert_eq!(notification.title, "DiskFull");
@@ -38,7 +41,7 @@ fn grafanas_title_is_taken() {
     let body = r#"{"receiver":"r","status":"resolved","orgId":1,"alerts":[],"groupLabels":{},
         "commonLabels":{},"commonAnnotations":{},"version":"1","groupKey":"g","truncatedAlerts":3,
         "title":"[RESOLVED] Latency","state":"ok","message":"m"}"#;
-    let notification = from_group(body.as_bytes()).unwrap();
+    let notification = from_grafana(body.as_bytes()).unwrap();
     assert_eq!(notification.title, "[RESOLVED] Latency");
     assert_eq!(notification.status, Status::Resolved);
     assert_eq!(notification.left_out, 3);
@@ -54,7 +57,7 @@ fn the_worst_severity_counts() {
             r#"{{"groupKey":"g","status":"firing","alerts":[{}]}}"#,
             alerts.join(",")
         );
-        assert_eq!(from_group(body.as_bytes()).unwrap().severity, expected);
+        assert_eq!(from_grafana(body.as_bytes()).unwrap().severity, expected);
     };
     check(&["info", "Critical", "warning"], "critical");
     check(&["purple", "info"], "info");
@@ -65,13 +68,13 @@ fn the_worst_severity_counts() {
 #[test]
 fn the_plain_form_needs_only_a_title() {
     let notification = from_plain(br#"{"title":"Backup failed"}"#).unwrap();
-    assert_eq!(notification.key, "Backup failed");
+    assert_eq!(notification.key, "message Backup failed");
     assert_eq!(notification.status, Status::Firing);
     let body = br#"{"title":"t","body":"b","severity":"INFO","key":"k","status":"resolved"}"#;
     let notification = from_plain(body).unwrap();
     assert_eq!(
         (notification.key.as_str(), notification.severity.as_str()),
-        ("k", "info")
+        ("message k", "info")
     );
     assert_eq!(notification.status, Status::Resolved);
 }
@@ -103,15 +106,15 @@ fn what_is_not_of_the_form_is_refused() {
         r#"{"groupKey":"g","status":"firing","alerts":[{"status":"firing","labels":{"a":1}}]}"#,
     ] {
         assert_eq!(
-            from_group(body.as_bytes()),
+            from_grafana(body.as_bytes()),
             Err(PayloadError::Form),
             "{body}"
         );
     }
     let empty_key = br#"{"groupKey":"","status":"firing","alerts":[]}"#;
-    assert_eq!(from_group(empty_key), Err(PayloadError::Missing));
+    assert_eq!(from_grafana(empty_key), Err(PayloadError::Missing));
     assert_eq!(
-        from_group("[".repeat(100_000).as_bytes()),
+        from_grafana("[".repeat(100_000).as_bytes()),
         Err(PayloadError::Form)
     );
 }
@@ -124,7 +127,7 @@ fn texts_and_counts_are_bounded() {
     );
     let alerts = vec![alert; 50].join(",");
     let body = format!(r#"{{"groupKey":"g","status":"firing","alerts":[{alerts}]}}"#);
-    let notification = from_group(body.as_bytes()).unwrap();
+    let notification = from_grafana(body.as_bytes()).unwrap();
     assert_eq!(notification.alerts.len(), ALERTS_MAX);
     assert_eq!(notification.left_out, 30);
     assert!(notification.alerts[0].description.chars().count() <= FIELD_CHARS_MAX + 1);
@@ -136,4 +139,30 @@ fn control_characters_do_not_break_lines() {
     let notification = from_plain(br#"{"title":"a\nb\u0007c","body":"one\ntwo\r"}"#).unwrap();
     assert_eq!(notification.title, "a b c");
     assert_eq!(notification.body, "one\ntwo");
+}
+
+#[test]
+fn alertmanager_speaks_version_4_or_is_refused() {
+    for other in ["\"3\"", "\"5\"", "4", "null"] {
+        let body = ALERTMANAGER.replace("\"version\": \"4\"", &format!("\"version\": {other}"));
+        assert_eq!(
+            from_alertmanager(body.as_bytes()),
+            Err(PayloadError::Form),
+            "{other}"
+        );
+    }
+    let body = ALERTMANAGER.replace("\"version\": \"4\",", "");
+    assert_eq!(from_alertmanager(body.as_bytes()), Err(PayloadError::Form));
+    assert!(from_grafana(body.as_bytes()).is_ok());
+}
+
+#[test]
+fn one_sender_cannot_edit_the_messages_of_another() {
+    let group = ALERTMANAGER.replace("{}:{alertname=\\\"DiskFull\\\"}", "k");
+    let keys = [
+        from_alertmanager(group.as_bytes()).unwrap().key,
+        from_grafana(group.as_bytes()).unwrap().key,
+        from_plain(br#"{"title":"t","key":"k"}"#).unwrap().key,
+    ];
+    assert_eq!(keys, ["alertmanager k", "grafana k", "message k"]);
 }

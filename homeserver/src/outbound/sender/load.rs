@@ -52,8 +52,25 @@ enum Item {
     Edu(Box<RawValue>),
 }
 
-/// Loads the next transaction for a server.
+/// Loads the next transaction for a server: an empty one only if nothing is owed at all in the range.
 pub(super) async fn load(
+    context: &SenderContext,
+    server: &ServerName,
+    mut wanted: Wanted,
+) -> Result<Loaded, StoreError> {
+    loop {
+        let loaded = load_some(context, server, wanted).await?;
+        let is_whole = loaded.through >= wanted.through;
+        if !loaded.is_empty() || is_whole || loaded.through <= wanted.after {
+            return Ok(loaded);
+        }
+        // What was read turned out not to be owed; there may be more behind it.
+        wanted.after = loaded.through;
+    }
+}
+
+/// Loads as much as one reading of the log gives.
+async fn load_some(
     context: &SenderContext,
     server: &ServerName,
     wanted: Wanted,
@@ -91,27 +108,26 @@ async fn load_pdus(
         .filter(|stay| stay.joined_from < wanted.through)
         .filter(|stay| stay.left_at.is_none_or(|left| left > wanted.after))
         .partition(|stay| stay.left_at.is_none());
-    let rooms: Vec<&RoomId> = open.iter().map(|stay| &*stay.room_id).collect();
-    let mut read = vec![(rooms, wanted.through)];
-    // Each ended stay has an end of its own, up to which the newest event counts; there are few.
-    read.extend(closed.iter().map(|stay| {
+    // What was said before a server came is not owed, and may be much: such a stay is read from its own beginning, and one
+    // that has ended to its own end, up to which the newest event counts. There are few of either.
+    let (old, new): (Vec<&Stay>, Vec<&Stay>) = open
+        .into_iter()
+        .partition(|stay| stay.joined_from <= wanted.after);
+    let rooms: Vec<&RoomId> = old.iter().map(|stay| &*stay.room_id).collect();
+    let mut read = vec![(rooms, wanted.after, wanted.through)];
+    read.extend(new.iter().chain(&closed).map(|stay| {
+        let begin = stay.joined_from.max(wanted.after);
         let end = stay.left_at.unwrap_or(wanted.through).min(wanted.through);
-        (vec![&*stay.room_id], end)
+        (vec![&*stay.room_id], begin, end)
     }));
-    for (rooms, end) in read {
+    for (rooms, begin, end) in read {
         if rooms.is_empty() {
             continue;
         }
         // One more than fits, so that a full answer is known from one that just fits.
         let found = context
             .store
-            .owed_events(
-                &rooms,
-                wanted.after,
-                end,
-                wanted.newest_per_room,
-                limit as u64 + 1,
-            )
+            .owed_events(&rooms, begin, end, wanted.newest_per_room, limit as u64 + 1)
             .await?;
         if found.len() > limit
             && let Some(last) = found.get(limit - 1)

@@ -15,6 +15,7 @@ use crate::{
     store::{Membership, NewEdu, NewMembership, RoomAppend, SendToDevice},
 };
 
+mod much;
 mod parts;
 mod receipts;
 
@@ -176,7 +177,6 @@ fn accept(network: &Network, server: &ServerName) {
 }
 
 const PEER: &str = "@bob:peer.org";
-
 fn peer() -> &'static ServerName {
     server_name!("peer.org")
 }

@@ -31,8 +31,9 @@ const GAPS_MAX: usize = 20;
 const ROUNDS_MAX: usize = 5;
 /// Events of one answer that are looked at.
 const EVENTS_MAX: usize = 500;
-/// States that peers are asked for to place the events of one answer.
-const STATES_MAX: usize = 5;
+/// States that peers are asked for to place the events of one answer: as many as the widest fork where the answer ends, of
+/// which every branch needs one of its own, or all that lies above it cannot be placed.
+const STATES_MAX: usize = 20;
 
 /// What came of an answer.
 enum Filled {

@@ -176,10 +176,8 @@ impl Store {
         let engine = options.engine()?;
         let write = connection::settle(connect::writing(options, engine)).await?;
         connection::settle(connect::migrate(&write)).await?;
-        let write = connection::Connection::from(write);
-        let reader = connection::Connection::from(
-            connection::settle(connect::reading(options, engine)).await?,
-        );
+        let write = connection::of(write);
+        let reader = connection::of(connection::settle(connect::reading(options, engine)).await?);
         let expiry = expiry::ExpiryState::load(&reader).await?;
         let heads = Arc::new(Heads::new(newest_position(&reader).await?));
         let share = |cache: CacheShare| cache.of(options.cache_bytes);

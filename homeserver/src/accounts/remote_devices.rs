@@ -167,15 +167,15 @@ impl RemoteDevices {
         let Some(keys) = answer.ok().and_then(|mut answer| answer.remove(user)) else {
             return;
         };
-        let own = |key: &Box<RawValue>| is_of(key, user, None);
+        let is_own = |key: Box<RawValue>| is_of(&key, user, None).then_some(key);
         let devices = keys.devices.into_iter().take(DEVICES_MAX);
         let list = RemoteDeviceList {
             stream_id,
             devices: devices
                 .filter(|(device, keys)| is_of(keys, user, Some(device)))
                 .collect(),
-            master_key: keys.master.filter(own),
-            self_signing_key: keys.self_signing.filter(own),
+            master_key: keys.master.and_then(is_own),
+            self_signing_key: keys.self_signing.and_then(is_own),
         };
         let change = StoreRemoteDevices {
             user_id: user.clone(),

@@ -4,7 +4,7 @@
 //! runs, so that what a test does follows from its seed and not from how fast the database's threads are. The
 //! processes that people run know none of this: there these are SeaORM's own types.
 
-use sea_orm::{DbErr, TransactionOptions};
+use sea_orm::{DatabaseConnection, DbErr, TransactionOptions};
 
 #[cfg(not(test))]
 pub(crate) use sea_orm::{DatabaseConnection as Connection, DatabaseTransaction as Transaction};
@@ -16,6 +16,14 @@ pub(crate) use self::at_once::{Connection, Transaction, answer_at_once, statemen
 
 #[cfg(test)]
 mod at_once;
+
+/// The pool as the store uses it.
+pub(super) fn of(pool: DatabaseConnection) -> Connection {
+    #[cfg(not(test))]
+    return pool;
+    #[cfg(test)]
+    Connection::from(pool)
+}
 
 /// Waits for something of the database that is more than one statement.
 #[cfg(not(test))]

@@ -346,7 +346,7 @@ impl Task {
     async fn reopen(&mut self) -> Result<(), StoreError> {
         // If this fails, the next who comes tries it again.
         self.is_broken = true;
-        let again = Connection::from(connect::writing(&self.options, self.engine).await?);
+        let again = connection::of(connect::writing(&self.options, self.engine).await?);
         let broken = std::mem::replace(&mut self.write, again);
         self.is_broken = false;
         // Nothing of it was committed: there is nothing to lose.

@@ -60,6 +60,7 @@ pub(in crate::store) async fn settle<T>(statement: impl Future<Output = T>) -> T
     let mut statement = pin!(tokio::task::coop::unconstrained(statement));
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let _entered = POOL_TASKS.enter();
+    #[expect(clippy::disallowed_methods, reason = "how long the test machine takes")]
     let since = Instant::now();
     loop {
         if let Poll::Ready(answer) = statement.as_mut().poll(&mut Context::from_waker(&waker)) {

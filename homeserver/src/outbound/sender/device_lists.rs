@@ -135,6 +135,8 @@ impl DeviceLists {
                     });
                 }
             }
+            // What has changed since the cursor is told as a change.
+            devices.retain(|change| change.position <= range.after);
             devices.truncate(INTRODUCED_MAX);
             let mut before = HashMap::new();
             for change in devices.iter().rev() {

@@ -2,4 +2,4 @@
 
 mod others_and_sdk;
 mod peers_among_themselves;
-mod synapse_and_passeur;
+mod stories;

@@ -16,6 +16,7 @@ pub mod sdk;
 pub mod server;
 pub mod synapse;
 pub mod user;
+pub mod wire;
 
 mod net;
 mod postgres;

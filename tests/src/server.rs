@@ -20,6 +20,7 @@ use crate::{
     Homeserver,
     ca::{Certificate, TestCa},
     net, postgres,
+    wire::Ports,
 };
 
 /// How long the server may take until it serves.
@@ -49,6 +50,8 @@ pub struct Setup {
     pub plain: bool,
     /// What its configuration ends in, beside what every test needs.
     pub more: String,
+    /// The line by which others reach it, if not directly.
+    pub wire: Option<Ports>,
 }
 
 impl Default for Setup {
@@ -57,6 +60,7 @@ impl Default for Setup {
             database: Database::Sqlite,
             plain: false,
             more: String::new(),
+            wire: None,
         }
     }
 }
@@ -66,6 +70,7 @@ pub struct TestServer {
     process: Option<Process>,
     folder: TempDir,
     server_name: String,
+    port: u16,
     plain_url: Option<String>,
     http: reqwest::Client,
 }
@@ -97,8 +102,14 @@ impl TestServer {
     /// Makes a server of a kind and starts it.
     pub fn start_as(ca: &TestCa, setup: &Setup) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let port = net::free_port("127.0.0.1");
-        let server_name = format!("127.0.0.1:{port}");
+        let ports = setup.wire.unwrap_or_else(|| {
+            let port = net::free_port("127.0.0.1");
+            Ports {
+                outside: port,
+                inside: port,
+            }
+        });
+        let server_name = format!("127.0.0.1:{}", ports.outside);
         let data = folder.path().join("data");
         let made = passeur()
             .args(["init", "--server-name", &server_name, "--data"])
@@ -121,7 +132,7 @@ impl TestServer {
         };
         let config = configuration(
             &server_name,
-            port,
+            ports.inside,
             &url,
             &ca.issue("127.0.0.1"),
             &ca.file(),
@@ -132,6 +143,7 @@ impl TestServer {
             process: None,
             folder,
             server_name,
+            port: ports.inside,
             plain_url: plain_port.map(|port| format!("http://127.0.0.1:{port}")),
             http: ca.http(),
         };
@@ -170,6 +182,11 @@ impl TestServer {
         self.process = Some(Process { child, lines });
     }
 
+    /// Whether it was started and neither killed nor stopped since.
+    pub const fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Kills the server without a warning (SIGKILL).
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("a running server");
@@ -192,6 +209,20 @@ impl TestServer {
             panic!("passeur did not end in time: {}", self.log());
         }
         process.child.wait().expect("the process's end")
+    }
+
+    /// Makes the key that the server signs with from its next start on, as an operator does.
+    pub fn rotate_key(&self) {
+        let made = passeur()
+            .args(["keys", "rotate", "--config"])
+            .arg(self.data().join("passeur.toml"))
+            .output()
+            .expect("passeur can be started");
+        assert!(
+            made.status.success(),
+            "passeur keys rotate: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
     }
 
     /// Everything that the server has logged so far.
@@ -234,7 +265,7 @@ impl Homeserver for TestServer {
     }
 
     fn client_url(&self) -> String {
-        format!("https://{}", self.server_name)
+        format!("https://127.0.0.1:{}", self.port)
     }
 
     fn http(&self) -> reqwest::Client {

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, OpenOptions},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -12,14 +12,14 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use tempfile::TempDir;
 
-use crate::{Homeserver, ca::TestCa, net};
+use crate::{Homeserver, ca::TestCa, net, wire::Ports};
 
 /// How long Synapse may take until it serves, in seconds, on a machine busy with other tests.
 const START_SECONDS_MAX: u32 = 180;
 
 /// A running Synapse with an empty SQLite database, open registration, no rate limits and no key notary.
 pub struct Synapse {
-    child: Child,
+    child: Option<Child>,
     folder: TempDir,
     server_name: String,
     client_port: u16,
@@ -29,20 +29,57 @@ impl Synapse {
     /// Starts a server whose federation listener is at a free port of `address` (a loopback address, for instance
     /// `127.0.0.2`), with a certificate of `ca`, and waits until it serves.
     pub fn start(ca: &TestCa, address: &str) -> Self {
+        let port = net::free_port(address);
+        let ports = Ports {
+            outside: port,
+            inside: port,
+        };
+        Self::start_behind(ca, address, ports)
+    }
+
+    /// The same for a server that others reach by a line on `address`.
+    pub fn start_behind(ca: &TestCa, address: &str, ports: Ports) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let federation_port = net::free_port(address);
         let client_port = net::free_port("127.0.0.1");
-        let server_name = format!("{address}:{federation_port}");
-        let config = configuration(ca, folder.path(), address, federation_port, client_port);
+        let config = configuration(ca, folder.path(), address, ports, client_port);
         fs::write(folder.path().join("homeserver.yaml"), config).expect("Synapse's configuration");
-        fs::write(folder.path().join("signing.key"), signing_key()).expect("Synapse's key");
-        let child = spawn(folder.path());
-        Self {
-            child,
+        fs::write(folder.path().join("signing.key"), signing_key("a_test")).expect("Synapse's key");
+        let mut server = Self {
+            child: None,
             folder,
-            server_name,
+            server_name: format!("{address}:{}", ports.outside),
             client_port,
-        }
+        };
+        server.restart();
+        server
+    }
+
+    /// Starts the server again on what it stored; it must not be running. Returns when it serves.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "Synapse is running");
+        self.child = Some(spawn(self.folder.path()));
+    }
+
+    /// Whether it was started and not stopped since.
+    pub const fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Asks the server to end (SIGTERM) and waits until it has.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().expect("a running Synapse");
+        let sent = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status();
+        assert!(sent.is_ok_and(|sent| sent.success()), "no signal was sent");
+        child.wait().expect("the process's end");
+    }
+
+    /// Makes a key that the server signs with from its next start on; the old one is still published.
+    pub fn rotate_key(&self, version: &str) {
+        let path = self.folder.path().join("signing.key");
+        let old = fs::read_to_string(&path).expect("Synapse's key");
+        fs::write(&path, signing_key(version) + &old).expect("Synapse's keys");
     }
 
     /// What Synapse has logged so far, for the message of a failing test.
@@ -68,8 +105,10 @@ impl Homeserver for Synapse {
 impl Drop for Synapse {
     fn drop(&mut self) {
         // Its files go too, so there is nothing to save.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -86,10 +125,16 @@ pub(crate) fn peers_python() -> PathBuf {
 
 /// Starts the process and waits for the datagram by which it tells a service manager that it is ready.
 fn spawn(folder: &Path) -> Child {
+    // The socket of the start before is left behind.
+    let _ = fs::remove_file(folder.join("ready"));
     let ready = UnixDatagram::bind(folder.join("ready")).expect("a socket");
     let tick = Duration::from_secs(1);
     ready.set_read_timeout(Some(tick)).expect("a time limit");
-    let log = File::create(folder.join("log")).expect("Synapse's log");
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .expect("Synapse's log");
     let mut child = Command::new(peers_python())
         .args(["-m", "synapse.app.homeserver", "-c", "homeserver.yaml"])
         .current_dir(folder)
@@ -118,10 +163,10 @@ fn spawn(folder: &Path) -> Child {
 }
 
 /// A new signing key in Synapse's format.
-fn signing_key() -> String {
+fn signing_key(version: &str) -> String {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).expect("random bytes");
-    format!("ed25519 a_test {}\n", STANDARD_NO_PAD.encode(seed))
+    format!("ed25519 {version} {}\n", STANDARD_NO_PAD.encode(seed))
 }
 
 /// The whole configuration file.
@@ -129,16 +174,16 @@ fn configuration(
     ca: &TestCa,
     folder: &Path,
     address: &str,
-    federation_port: u16,
+    ports: Ports,
     client_port: u16,
 ) -> String {
     let certificate = ca.issue(address);
     let unlimited = "{per_second: 1000000, burst_count: 1000000}";
     format!(
-        r#"server_name: "{address}:{federation_port}"
+        r#"server_name: "{address}:{outside}"
 listeners:
   - {{bind_addresses: [127.0.0.1], port: {client_port}, tls: false, type: http, resources: [{{names: [client], compress: false}}]}}
-  - {{bind_addresses: [{address}], port: {federation_port}, tls: true, type: http, resources: [{{names: [federation]}}]}}
+  - {{bind_addresses: [{address}], port: {inside}, tls: true, type: http, resources: [{{names: [federation]}}]}}
 database: {{name: sqlite3, args: {{database: {folder}/homeserver.db}}}}
 media_store_path: {folder}/media
 signing_key_path: {folder}/signing.key
@@ -152,6 +197,9 @@ federation_ip_range_blacklist: []
 trusted_key_servers: []
 report_stats: false
 presence: {{enabled: false}}
+allow_public_rooms_over_federation: true
+dynamic_thumbnails: true
+room_list_publication_rules: [{{action: allow}}]
 enable_registration: true
 enable_registration_without_verification: true
 bcrypt_rounds: 4
@@ -163,9 +211,13 @@ rc_joins: {{local: {unlimited}, remote: {unlimited}}}
 rc_joins_per_room: {unlimited}
 rc_invites: {{per_room: {unlimited}, per_user: {unlimited}, per_issuer: {unlimited}}}
 rc_key_requests: {unlimited}
+rc_media_create: {unlimited}
+rc_profile: {unlimited}
 rc_room_creation: {unlimited}
 rc_federation: {{window_size: 1000, sleep_limit: 1000000, sleep_delay: 1, reject_limit: 1000000, concurrent: 100}}
 "#,
+        outside = ports.outside,
+        inside = ports.inside,
         folder = folder.display(),
         certificate = certificate.certificate.display(),
         key = certificate.key.display(),

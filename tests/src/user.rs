@@ -2,6 +2,9 @@
 //!
 //! It works against any homeserver, so a story can put the same user on Passeur and on a foreign peer.
 
+mod acts;
+mod files;
+
 use std::{fmt::Debug, time::Duration};
 
 use reqwest::Method;
@@ -172,28 +175,13 @@ impl User {
 
     /// Joins a room, through the server `via` if this user's own is not in it.
     pub async fn join(&self, room: &str, via: &str) {
-        let via = escape(via);
-        self.post(
-            &format!("/v3/join/{}?via={via}&server_name={via}", escape(room)),
-            json!({}),
-        )
-        .await;
+        self.post(&join_path(room, via), json!({})).await;
     }
 
     /// Sends a text; the event's id. The body should contain [`MARKER`].
     pub async fn send_text(&mut self, room: &str, body: &str) -> String {
-        self.sent += 1;
-        let path = format!(
-            "/v3/rooms/{}/send/m.room.message/t{}",
-            escape(room),
-            self.sent
-        );
-        text(
-            &self
-                .put(&path, json!({"msgtype": "m.text", "body": body}))
-                .await,
-            "event_id",
-        )
+        let content = json!({"msgtype": "m.text", "body": body});
+        self.send(room, "m.room.message", content).await
     }
 
     /// Every event of the room's timeline that this user may see, newest first, as `/messages` pages through them.
@@ -219,9 +207,14 @@ impl User {
 
     /// One sync from where the last one ended; its answer.
     pub async fn sync(&mut self) -> Value {
+        self.sync_for(SYNC_TIMEOUT_MS).await
+    }
+
+    /// The same, waiting for news no longer than this.
+    async fn sync_for(&mut self, timeout_ms: u64) -> Value {
         let path = match &self.since {
             None => "/v3/sync?timeout=0".to_owned(),
-            Some(since) => format!("/v3/sync?timeout={SYNC_TIMEOUT_MS}&since={}", escape(since)),
+            Some(since) => format!("/v3/sync?timeout={timeout_ms}&since={}", escape(since)),
         };
         let answer = self.get(&path).await;
         self.since = Some(text(&answer, "next_batch"));
@@ -253,8 +246,17 @@ impl User {
                 self.sync().await;
             }
         };
-        let found = tokio::time::timeout(WAIT_MAX, search).await;
-        found.expect("the awaited event did not come in time")
+        let ended = tokio::time::timeout(WAIT_MAX, search).await;
+        if let Ok(found) = ended {
+            return found;
+        }
+        let here = self.seen.iter().filter(|(at, _)| at == room);
+        let here: Vec<String> = here.map(|(_, event)| event.to_string()).collect();
+        panic!(
+            "{} waited for an event in {room}, where were seen: {}",
+            self.id,
+            here.join("\n")
+        )
     }
 
     /// Syncs until a text message with this body comes.
@@ -267,10 +269,17 @@ impl User {
 
     /// Syncs until this user is invited to the room.
     pub async fn wait_invite(&mut self, room: &str) {
-        let search = async { while self.sync().await["rooms"]["invite"].get(room).is_none() {} };
-        let found = tokio::time::timeout(WAIT_MAX, search).await;
-        found.expect("the invite did not come in time");
+        self.until_sync("an invite", |sync| {
+            sync["rooms"]["invite"].get(room).map(|_| ())
+        })
+        .await;
     }
+}
+
+/// Where one asks to join a room through a server.
+fn join_path(room: &str, via: &str) -> String {
+    let via = escape(via);
+    format!("/v3/join/{}?via={via}&server_name={via}", escape(room))
 }
 
 /// A part of a URL's path or query with everything escaped that could mean something else.

@@ -3,7 +3,9 @@
 //! Every step runs even after one has failed; the command fails if any did. Tests learn what runs for them by environment
 //! variables: `PASSEUR_TEST_POSTGRES`, the URL of a private cluster; `PASSEUR_TEST_ENGINE`, the engine under the homeserver's
 //! own tests, which run once on each; `PASSEUR_TEST_PEERS_PYTHON`, a Python that has
-//! Synapse and matrix-nio; `PASSEUR_TEST_LOGS`, the folder in which test servers write their logs.
+//! Synapse and matrix-nio; `PASSEUR_TEST_LOGS`, the folder in which test servers write their logs. Two more are for who asks:
+//! `PASSEUR_TEST_ROOM_VERSIONS=all` tells each story with Synapse in every room version, `PASSEUR_TEST_STORY` only those whose
+//! name contains it.
 
 use std::{fs, path::Path, process::Command};
 

@@ -24,7 +24,7 @@ async fn encrypted_room(user: &User) -> String {
 }
 
 /// Each says something twice, so that both the first message of a session and a later one are read.
-async fn talk(alice: &mut ForeignClient, bob: &Room) {
+pub(super) async fn talk(alice: &mut ForeignClient, bob: &Room) {
     let bob_id = bob.client().user_id().unwrap();
     let mut timeline = bob.timeline();
     for number in 1..=2 {

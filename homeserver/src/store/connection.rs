@@ -1,6 +1,6 @@
 //! The connections that the store's statements go through.
 //!
-//! Invariant: in tests that ask for it (see [`answer_at_once`]) a statement is answered before anything else of its thread
+//! Invariant: in tests that ask for it (`answer_at_once`) a statement is answered before anything else of its thread
 //! runs, so that what a test does follows from its seed and not from how fast the database's threads are. The
 //! processes that people run know none of this: there these are SeaORM's own types.
 

@@ -29,6 +29,8 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENT_PINGS_MAX: u32 = 2;
 /// How long a frame may take to be written.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
+/// How long the other side may take to say goodbye once it was told the end.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A frame of the client.
 #[derive(Deserialize)]
@@ -137,6 +139,9 @@ impl Socket {
             let closing = stream.send(Message::Close(Some(frame)));
             // Nobody is left to tell if this fails.
             let _ = within(&*self.app.clock, WRITE_LIMIT, closing).await;
+            // A connection that ends with something unread is reset, and the reason is lost with it.
+            let goodbye = async { while let Some(Ok(_)) = stream.recv().await {} };
+            let _ = within(&*self.app.clock, GOODBYE_LIMIT, goodbye).await;
         }
     }
 

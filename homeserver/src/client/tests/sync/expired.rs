@@ -11,7 +11,7 @@ const TABLES: [&str; 2] = [
 ];
 
 /// Handlers that tell nothing of a message's content: state, members, places in time, receipts and the like. The socket carries what
-/// sync does; it has a test of its own below.
+/// sync answers, made by the same code, and is not opened here.
 const TELL_NO_MESSAGE: [&str; 15] = [
     "create_receipt_route",
     "create_typing_event_route",

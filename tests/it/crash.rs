@@ -16,6 +16,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+mod notes;
+
+use notes::Notes;
+
 /// Users at each server who send all the time.
 const SENDERS_PER_SERVER: usize = 4;
 
@@ -129,6 +133,27 @@ async fn nothing_is_lost_on(database: Database) {
             )));
         }
     }
+    let notes = Notes::start(&servers, &load).await;
+    kill_often(&mut servers, &load, &announce, rounds).await;
+    announce.send_replace(None);
+    for sender in senders {
+        tokio::time::timeout(WAIT_MAX, sender)
+            .await
+            .expect("a sender stands still")
+            .unwrap();
+    }
+    expect_all(&mut alice, &load).await;
+    expect_all(&mut bob, &load).await;
+    notes.expect_all_once().await;
+}
+
+/// Kills the servers in turns and starts them again, as much as is to be acknowledged lying in between.
+async fn kill_often(
+    servers: &mut [TestServer; 2],
+    load: &Load,
+    announce: &watch::Sender<Option<usize>>,
+    rounds: usize,
+) {
     for number in 1..=rounds {
         // Scattered, and the same in every run; what differs from run to run is what the servers are doing just then.
         let mut count = load.count.subscribe();
@@ -141,13 +166,4 @@ async fn nothing_is_lost_on(database: Database) {
         server.restart();
         announce.send_replace(Some(number));
     }
-    announce.send_replace(None);
-    for sender in senders {
-        tokio::time::timeout(WAIT_MAX, sender)
-            .await
-            .expect("a sender stands still")
-            .unwrap();
-    }
-    expect_all(&mut alice, &load).await;
-    expect_all(&mut bob, &load).await;
 }

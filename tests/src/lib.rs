@@ -12,6 +12,7 @@
 pub mod alert_bot;
 pub mod ca;
 pub mod foreign;
+pub mod postgres;
 pub mod sdk;
 pub mod server;
 pub mod synapse;
@@ -19,7 +20,6 @@ pub mod user;
 pub mod wire;
 
 mod net;
-mod postgres;
 
 /// The word in the name of every test user and in every body that a test sends, by which the captured log is searched.
 pub const MARKER: &str = "quetzal";

@@ -2,26 +2,46 @@
 
 use std::{
     env,
-    path::Path,
+    path::{Path, PathBuf},
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// Makes an empty database and gives its URL. It goes with the cluster.
-pub(crate) fn new_database() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
+/// The name of PostgreSQL's socket in its folder, on the port that it has unless told otherwise.
+pub const SOCKET: &str = ".s.PGSQL.5432";
+
+/// The folder of the cluster's socket.
+pub fn socket_folder() -> PathBuf {
+    let (_, folder) = cluster();
+    folder.into()
+}
+
+/// The URL with another folder for its socket.
+pub(crate) fn through(url: &str, folder: &Path) -> String {
+    let (database, _) = url
+        .split_once("?host=")
+        .expect("the folder of a unix socket");
+    format!("{database}?host={}", folder.display())
+}
+
+/// The cluster's URL up to a database's name, and the folder of its socket.
+fn cluster() -> (String, String) {
     let cluster = env::var("PASSEUR_TEST_POSTGRES").unwrap_or_else(|_| {
         panic!(
             "PASSEUR_TEST_POSTGRES is not set: run `cargo xtask test`, which starts a private PostgreSQL cluster and \
              sets it"
         )
     });
-    let (server, parameters) = cluster
-        .split_once("/postgres?")
-        .expect("the URL of the database `postgres`");
-    let folder = parameters
-        .strip_prefix("host=")
-        .expect("the folder of a unix socket");
+    let (server, folder) = cluster
+        .split_once("/postgres?host=")
+        .expect("the URL of the database `postgres`, on a unix socket");
+    (server.to_owned(), folder.to_owned())
+}
+
+/// Makes an empty database and gives its URL. It goes with the cluster.
+pub(crate) fn new_database() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (server, folder) = cluster();
     let name = format!(
         "story_{}_{}",
         process::id(),
@@ -34,7 +54,7 @@ pub(crate) fn new_database() -> String {
     );
     let made = Command::new(psql)
         .args([
-            "-q", "-h", folder, "-U", "postgres", "-d", "postgres", "-c", &sql,
+            "-q", "-h", &folder, "-U", "postgres", "-d", "postgres", "-c", &sql,
         ])
         .output();
     let made = made.expect("psql can be started");
@@ -43,5 +63,5 @@ pub(crate) fn new_database() -> String {
         "CREATE DATABASE: {}",
         String::from_utf8_lossy(&made.stderr)
     );
-    format!("{server}/{name}?{parameters}")
+    format!("{server}/{name}?host={folder}")
 }

@@ -9,7 +9,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     thread,
     time::Duration,
 };
@@ -25,6 +28,9 @@ use crate::{
 
 /// How long the server may take until it serves.
 const START_MAX: Duration = Duration::from_secs(60);
+
+/// How long a line may take to appear in the log.
+const LINE_MAX: Duration = Duration::from_secs(60);
 
 /// How long the server may take to end after SIGTERM: the promised 10 s, and as much again on a busy machine.
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -52,6 +58,8 @@ pub struct Setup {
     pub more: String,
     /// The line by which others reach it, if not directly.
     pub wire: Option<Ports>,
+    /// The folder of the socket through which PostgreSQL is reached, if it is not the cluster's own.
+    pub socket: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -61,6 +69,7 @@ impl Default for Setup {
             plain: false,
             more: String::new(),
             wire: None,
+            socket: None,
         }
     }
 }
@@ -73,6 +82,7 @@ pub struct TestServer {
     port: u16,
     plain_url: Option<String>,
     http: reqwest::Client,
+    written: Written,
 }
 
 /// A running `passeur serve`.
@@ -81,6 +91,9 @@ struct Process {
     /// Disconnected once the process has closed its standard error, which it does by ending.
     lines: Receiver<()>,
 }
+
+/// Wakes whoever waits for a line of the log: how many there were.
+type Written = Arc<(Mutex<u64>, Condvar)>;
 
 impl TestServer {
     /// Makes a server that stores in SQLite and starts it.
@@ -123,7 +136,10 @@ impl TestServer {
         );
         let url = match setup.database {
             Database::Sqlite => "sqlite:passeur.db".to_owned(),
-            Database::Postgres => postgres::new_database(),
+            Database::Postgres => match &setup.socket {
+                Some(folder) => postgres::through(&postgres::new_database(), folder),
+                None => postgres::new_database(),
+            },
         };
         let plain_port = setup.plain.then(|| net::free_port("127.0.0.1"));
         let more = match plain_port {
@@ -146,6 +162,7 @@ impl TestServer {
             port: ports.inside,
             plain_url: plain_port.map(|port| format!("http://127.0.0.1:{port}")),
             http: ca.http(),
+            written: Written::default(),
         };
         server.restart();
         server
@@ -166,9 +183,12 @@ impl TestServer {
         let stderr = child.stderr.take().expect("its standard error");
         let (ready, lines) = mpsc::channel();
         let mut log = self.log_file();
+        let written = Arc::clone(&self.written);
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let _ = writeln!(log, "{line}");
+                *written.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                written.1.notify_all();
                 if line.contains(READY) {
                     let _ = ready.send(());
                 }
@@ -194,15 +214,25 @@ impl TestServer {
         process.child.wait().expect("the process's end");
     }
 
-    /// Asks the server to end (SIGTERM) and waits until it has; how it ended.
-    pub fn stop(&mut self) -> ExitStatus {
-        let mut process = self.process.take().expect("a running server");
-        let pid = process.child.id().to_string();
+    /// Sends the server a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let process = self.process.as_ref().expect("a running server");
         let sent = Command::new("kill")
-            .args(["-TERM", &pid])
+            .args([&format!("-{name}"), &process.child.id().to_string()])
             .status()
             .expect("kill can be started");
         assert!(sent.success(), "no signal could be sent");
+    }
+
+    /// Asks the server to end (SIGTERM) and waits until it has; how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until the server, which was asked to, has ended by itself; how it ended.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("a running server");
         while process.lines.recv_timeout(STOP_MAX).is_ok() {}
         if process.lines.recv_timeout(Duration::ZERO) != Err(RecvTimeoutError::Disconnected) {
             let _ = process.child.kill();
@@ -228,6 +258,22 @@ impl TestServer {
     /// Everything that the server has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Waits until the log contains a text.
+    pub fn wait_log(&self, text: &str) {
+        let (count, more) = &*self.written;
+        let count = count.lock().unwrap_or_else(PoisonError::into_inner);
+        // A line is counted after it is written, so none is missed between the look and the wait.
+        let (_count, waited) = more
+            .wait_timeout_while(count, LINE_MAX, |_| !self.log().contains(text))
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(!waited.timed_out(), "no line says {text:?}: {}", self.log());
+    }
+
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.data().join("passeur.toml")
     }
 
     /// The base URL of its plain listener, where there is one.
@@ -283,7 +329,7 @@ impl Drop for TestServer {
 }
 
 /// The program under test: cargo builds it with the stories and names it in their environment.
-fn passeur() -> Command {
+pub fn passeur() -> Command {
     let program = env::var_os("CARGO_BIN_EXE_passeur-under-test");
     let mut command = Command::new(program.expect("cargo names the program under test"));
     // Only the configuration decides.

@@ -1,6 +1,7 @@
 //! Searches the log that the tests left for anything personal: identifiers, addresses, tokens, bodies.
 //!
-//! Every test server logs into one folder at the level `debug`. The names of the tests' users and the bodies of their
+//! Every test server logs into one folder at the level `debug`, and so do the tests that run a server in their own process, at the
+//! level `trace`. The names of the tests' users and the bodies of their
 //! messages contain [`MARKER`]; identifiers, addresses and tokens are known by their shape.
 
 use std::{
@@ -11,6 +12,9 @@ use std::{
 
 /// The word in the name of every test user and in every body that a test sends (`passeur_tests::MARKER`).
 const MARKER: &str = "quetzal";
+
+/// The shortest word that counts as random, in characters: shorter than any token that a server gives.
+const SECRET_CHARS_MIN: usize = 20;
 
 /// How many findings are printed before the rest is only counted.
 const FINDINGS_PRINTED_MAX: usize = 20;
@@ -64,13 +68,26 @@ fn gives_away(line: &str) -> Option<&'static str> {
         Some("a room ID")
     } else if follows(line, "$", id, 40, None) {
         Some("an event ID")
-    } else if follows(line, "eyJ", id, 16, None) {
+    } else if follows(line, "#", localpart, 1, Some(':')) {
+        Some("an alias")
+    } else if line.contains("mxc://") {
+        Some("a place of media")
+    } else if follows(line, "eyJ", id, 16, None) || line.split(|c| !id(c)).any(is_secret) {
         Some("a token")
     } else if line.split(is_between_words).any(is_address) {
         Some("an address")
     } else {
         None
     }
+}
+
+/// Whether a word is long and random, as tokens of refreshing, logging in and registering are; hashes in hexadecimal are not meant.
+fn is_secret(word: &str) -> bool {
+    let has = |kind: fn(&char) -> bool| word.chars().any(|c| kind(&c));
+    word.len() >= SECRET_CHARS_MIN
+        && has(char::is_ascii_lowercase)
+        && has(char::is_ascii_uppercase)
+        && has(char::is_ascii_digit)
 }
 
 /// Whether `c` ends an address in running text. Colons, dots, brackets and percent signs are parts of addresses.
@@ -118,6 +135,9 @@ mod tests {
             "peer=192.0.2.7, 3 times",
             "no answer from [::1]:8448.",
             "peer=\"2001:db8::5\"",
+            "alias=#newsroom:example.org",
+            "kept mxc://example.org/abc",
+            "refreshed by qY7rT0pLw3ZkVb81NcXe",
             &token,
             &event,
             &room,

@@ -179,6 +179,7 @@ fn show_verification(verification: &Verification) -> std::io::Result<()> {
                 emoji.join(", ")
             )
         }
+        VerificationStage::Scanned => "has scanned the code".to_owned(),
         VerificationStage::Confirmed => "has not confirmed yet".to_owned(),
         VerificationStage::Done => "is verified".to_owned(),
         VerificationStage::Cancelled { code, .. } => format!("is not verified: {code}"),

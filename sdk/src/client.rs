@@ -84,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) sharing: crate::crypto::SharingPolicy,
     /// What happens with new members.
     pub(crate) members: crate::crypto::MemberPolicy,
+    /// What this device can do with codes.
+    pub(crate) codes: crate::crypto::QrAbilities,
 }
 
 /// What clones of a client share.

@@ -30,7 +30,8 @@
 //! Identities are pinned when first seen: each user's master key, and each device's pair of keys. A change blocks sending to that
 //! user until [`accept_identity_change`](OlmMachine::accept_identity_change). Comparing fingerprints
 //! ([`verify_device`](OlmMachine::verify_device), [`verify_user`](OlmMachine::verify_user)) raises trust, as do two people who compare
-//! emoji or numbers ([`request_verification`](OlmMachine::request_verification) and what follows it). What was verified is signed by our
+//! emoji or numbers ([`request_verification`](OlmMachine::request_verification) and what follows it) or of whom one scans the other's
+//! code ([`verification_code`](OlmMachine::verification_code)). What was verified is signed by our
 //! cross-signing keys ([`create_cross_signing`](OlmMachine::create_cross_signing)), so that our other devices know it too.
 //!
 //! By default ([`SharingPolicy`]) a user who has a cross-signing identity is given keys on the devices that it has signed; one who has none,
@@ -109,5 +110,5 @@ pub use self::{
         ROTATION_PERIOD_MS_MIN, RoomKeySettings, Rotation, SharingPolicy,
     },
     users::DeviceInfo,
-    verification::{Emoji, RoomMessage, Verification, VerificationStage},
+    verification::{Emoji, QrAbilities, RoomMessage, Verification, VerificationStage},
 };

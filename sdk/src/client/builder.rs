@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, watch};
 use super::{Client, ClientError, Config, Inner, Timekeeper, stream::STREAM_ITEMS_MAX};
 use crate::{
     clock::{Clock, Rng, SystemClock, SystemRng},
-    crypto::{MemberPolicy, SharingPolicy},
+    crypto::{MemberPolicy, QrAbilities, SharingPolicy},
     http::{HttpClient, HttpConfig, HttpSetupError},
     send_queue::SendQueue,
     store::{DatabaseStore, MemoryStore, Store, StoreKey},
@@ -67,6 +67,7 @@ impl Default for ClientBuilder {
                 use_socket: true,
                 sharing: SharingPolicy::default(),
                 members: MemberPolicy::default(),
+                codes: QrAbilities::default(),
             },
         }
     }
@@ -170,6 +171,12 @@ impl ClientBuilder {
     /// What happens with members to whom no key was given before.
     pub fn member_policy(mut self, policy: MemberPolicy) -> Self {
         self.config.members = policy;
+        self
+    }
+
+    /// What the program can do with the codes by which devices are verified; without it, nothing.
+    pub fn qr_codes(mut self, abilities: QrAbilities) -> Self {
+        self.config.codes = abilities;
         self
     }
 

@@ -53,6 +53,12 @@ impl Client {
     }
 
     async fn read_machine(&self) -> Result<OlmMachine, ClientError> {
+        let mut machine = self.read_or_make_machine().await?;
+        machine.set_qr_abilities(self.inner.config.codes);
+        Ok(machine)
+    }
+
+    async fn read_or_make_machine(&self) -> Result<OlmMachine, ClientError> {
         let session = self.session()?;
         let records = self.inner.store.records().await?;
         if let Some(machine) = OlmMachine::load(&session.user_id, &session.device_id, records)? {

@@ -1,4 +1,4 @@
-//! Verifying people and devices by comparing emoji or numbers.
+//! Verifying people and devices by comparing emoji or numbers, or by scanning a code.
 //!
 //! Invariant: trust is raised only after the person here has said that the strings match; the machine decides the rest. What happens is told
 //! as [`Notice::Verification`](crate::crypto::Notice::Verification).
@@ -12,7 +12,7 @@ use ruma::UserId;
 use super::{Client, ClientError};
 use crate::{
     Room, SendOptions,
-    crypto::{CryptoError, OlmMachine, RoomMessage, Staged, Verification},
+    crypto::{CryptoError, OlmMachine, RoomMessage, SecretBytes, Staged, Verification},
     store::Batch,
 };
 
@@ -83,7 +83,33 @@ impl Client {
             .await
     }
 
-    /// Says that both sides see the same.
+    /// The code to be shown, as the bytes of one segment in byte mode, if
+    /// [both sides can do that](crate::crypto::Verification::codes).
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Crypto`] if none can be shown now, or one side has no cross-signing identity.
+    pub async fn verification_code(&self, flow_id: &str) -> Result<SecretBytes, ClientError> {
+        let rng = self.inner.rng.clone();
+        let code = self.ask(|machine| machine.verification_code(flow_id, &*rng));
+        Ok(code.await??)
+    }
+
+    /// Takes the bytes of a code that was scanned from the other device.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Crypto`] if they are no code, or not that of this verification.
+    pub async fn scan_verification_code(
+        &self,
+        flow_id: &str,
+        code: &[u8],
+    ) -> Result<Verification, ClientError> {
+        self.verification_step(|machine, _| machine.scan_verification_code(flow_id, code))
+            .await
+    }
+
+    /// Says that both sides see the same, or that the other device says that it has scanned our code.
     ///
     /// # Errors
     ///

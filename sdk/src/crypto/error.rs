@@ -52,6 +52,12 @@ pub enum CryptoError {
     /// There is no verification of that name, or not one for which this can be done now.
     #[error("there is no such verification")]
     UnknownVerification,
+    /// One side has no cross-signing identity, or ours is not one that this device is sure of: there is nothing that a code could name.
+    #[error("there is no identity that a code could name")]
+    NoIdentity,
+    /// What was scanned is no code, or that of another verification.
+    #[error("this is not the code of this verification")]
+    NotThisCode,
     /// A secret is not the private half of the key that is known.
     #[error("the secret does not fit the public key")]
     SecretMismatch,

@@ -31,7 +31,7 @@ use super::{
     signatures::SignaturesDue,
     signing::grouped,
     users::UserRecord,
-    verification::{Flow, RoomMessage},
+    verification::{Flow, QrAbilities, RoomMessage},
 };
 
 /// Counters of the machine.
@@ -103,6 +103,8 @@ pub struct OlmMachine {
     pub(super) unanswered: Vec<Unanswered>,
     /// By the verification's name.
     pub(super) verifications: BTreeMap<String, Flow>,
+    /// What this device can do with codes.
+    pub(super) qr_abilities: QrAbilities,
     /// Messages of verifications that the program has not fetched yet.
     pub(super) room_messages: Vec<RoomMessage>,
 }
@@ -200,6 +202,7 @@ impl OlmMachine {
             wedged: BTreeSet::new(),
             unanswered: Vec::new(),
             verifications: BTreeMap::new(),
+            qr_abilities: QrAbilities::default(),
             room_messages: Vec::new(),
         }
     }

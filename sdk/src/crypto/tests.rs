@@ -11,6 +11,7 @@ mod fallback;
 mod garbage;
 mod garbage_sharing;
 mod identities;
+mod qr;
 mod sharing;
 mod stories;
 mod strangers;

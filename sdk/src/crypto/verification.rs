@@ -1,23 +1,35 @@
-//! Verification by people who compare emoji or numbers: requests, and the steps of each verification that is under way.
+//! Verification by people who compare emoji or numbers, or scan a code: requests, and the steps of each verification that is under way.
 //!
 //! Invariant: a device or an identity is marked as verified only when the person here said that the strings match *and* the other
-//! side's MAC covers exactly the key that we hold; whatever does not fit ends the verification. Verifications are kept in memory: one
+//! side's MAC covers exactly the key that we hold, or when a code went from one screen to the other camera; whatever does not fit ends
+//! the verification. Verifications are kept in memory: one
 //! that a restart interrupts is begun again. Spec: <https://spec.matrix.org/v1.19/client-server-api/#key-verification-framework>
 
 use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId, serde::JsonObject};
 use serde_json::{Value, json};
 
-use self::sas::{Code, METHOD, Parties, Party, Sas, code};
+use self::{
+    methods::Methods,
+    qr::QrCode,
+    sas::{Code, Parties, Party, Sas, code},
+};
 use super::{
     changes::Staged, error::CryptoError, machine::OlmMachine, outcome::Notice, signing::into_raw,
 };
 
 mod emoji;
 mod finish;
+mod methods;
+mod qr;
 mod receive;
+mod reciprocate;
 mod sas;
+mod view;
 
-pub use self::emoji::Emoji;
+pub use self::{
+    emoji::Emoji,
+    view::{QrAbilities, RoomMessage, Verification, VerificationStage},
+};
 
 /// A verification that is not completed within this time is given up, in milliseconds: ten minutes.
 pub(super) const VERIFICATION_MS_MAX: u64 = 10 * 60 * 1000;
@@ -49,6 +61,12 @@ pub(super) struct Flow {
     confirmed: bool,
     /// The keys that the other side's MAC covers.
     covered: Option<Vec<String>>,
+    /// Whether it proved our own identity to us, so that the other side can give us its secrets.
+    lacks_secrets: bool,
+    /// What both sides can do, as seen from here; nothing before that is known.
+    common: Methods,
+    /// The code that is shown here.
+    shown: Option<QrCode>,
 }
 
 enum Stage {
@@ -57,69 +75,15 @@ enum Stage {
     /// They began without asking, as older clients do.
     TheyStarted(JsonObject),
     Sas(Sas),
+    /// They have scanned our code.
+    Scanned,
+    /// We have scanned theirs.
+    Reciprocated,
     Done,
     Cancelled {
         code: String,
         by_us: bool,
     },
-}
-
-/// A verification, for display.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verification {
-    /// Its name: a transaction id, or the id of the event that asked for it.
-    pub flow_id: String,
-    /// Where it takes place; `None` over to-device messages.
-    pub room_id: Option<OwnedRoomId>,
-    /// With whom.
-    pub user_id: OwnedUserId,
-    /// With which of their devices, once that is known.
-    pub device_id: Option<OwnedDeviceId>,
-    /// How far it is.
-    pub stage: VerificationStage,
-}
-
-/// How far a verification is, and what is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VerificationStage {
-    /// Asked for: if `incoming`, the person here decides, otherwise the one there.
-    Requested {
-        /// Whether the other side asked.
-        incoming: bool,
-    },
-    /// Both sides are willing: either may begin to compare.
-    Ready,
-    /// Keys are being exchanged.
-    Started,
-    /// Both people compare: in person, by telephone, by anything that a server cannot change.
-    Comparing {
-        /// Seven emoji, if both sides can show them.
-        emoji: Option<Box<[Emoji; 7]>>,
-        /// Three numbers, if both sides can show them.
-        decimals: Option<[u16; 3]>,
-    },
-    /// We said that they match; the other side has not yet.
-    Confirmed,
-    /// Verified.
-    Done,
-    /// It came to nothing.
-    Cancelled {
-        /// Why, as the specification's code, such as `m.user` or `m.mismatched_sas`.
-        code: String,
-        /// Whether it was this device that ended it.
-        by_us: bool,
-    },
-}
-
-/// A message that belongs to a verification in a room: send it there, without a lifetime.
-#[derive(Debug, Clone)]
-pub struct RoomMessage {
-    /// Where.
-    pub room_id: OwnedRoomId,
-    /// Its type.
-    pub event_type: String,
-    /// Its content.
-    pub content: JsonObject,
 }
 
 impl Flow {
@@ -136,6 +100,9 @@ impl Flow {
             stage: Stage::Requested,
             confirmed: false,
             covered: None,
+            lacks_secrets: false,
+            common: Methods::default(),
+            shown: None,
         }
     }
 
@@ -156,6 +123,8 @@ impl Flow {
                 decimals: agreed.decimals(),
             },
             Stage::Sas(_) => VerificationStage::Started,
+            Stage::Scanned => VerificationStage::Scanned,
+            Stage::Reciprocated => VerificationStage::Confirmed,
             Stage::Done => VerificationStage::Done,
             Stage::Cancelled { code, by_us } => VerificationStage::Cancelled {
                 code: code.clone(),
@@ -168,6 +137,10 @@ impl Flow {
             user_id: self.user_id.clone(),
             device_id: self.device_id.clone(),
             stage,
+            codes: match self.stage {
+                Stage::Ready => self.common.codes,
+                _ => QrAbilities::default(),
+            },
         }
     }
 
@@ -248,7 +221,7 @@ impl OlmMachine {
             let stage = std::mem::replace(&mut flow.stage, Stage::Ready);
             match stage {
                 Stage::Requested if flow.incoming => {
-                    let fields = machine.request_fields();
+                    let fields = machine.method_fields(flow.common);
                     machine.say(flow, "m.key.verification.ready", fields)?;
                     Ok(Ok(()))
                 }
@@ -267,7 +240,7 @@ impl OlmMachine {
     /// [`CryptoError::UnknownVerification`] if there is none of that name for which both sides are ready.
     pub fn start_sas(&mut self, flow_id: &str) -> Result<Staged<Verification>, CryptoError> {
         self.with_flow(flow_id, |machine, flow| {
-            if !matches!(flow.stage, Stage::Ready) {
+            if !matches!(flow.stage, Stage::Ready) || !flow.common.sas {
                 return Err(CryptoError::UnknownVerification);
             }
             let mut start = sas::offer();
@@ -280,7 +253,7 @@ impl OlmMachine {
         })
     }
 
-    /// Says that the strings match.
+    /// Says that the strings match, or that the other side's device says that it has scanned our code.
     ///
     /// # Errors
     /// [`CryptoError::UnknownVerification`] if there is none of that name to be compared.
@@ -288,7 +261,10 @@ impl OlmMachine {
         &mut self,
         flow_id: &str,
     ) -> Result<Staged<Verification>, CryptoError> {
-        self.with_flow(flow_id, |machine, flow| machine.confirm(flow))
+        self.with_flow(flow_id, |machine, flow| match flow.stage {
+            Stage::Scanned => machine.confirm_scan(flow),
+            _ => machine.confirm(flow),
+        })
     }
 
     /// Ends a verification: because the strings do not match, or for any other reason.
@@ -325,13 +301,6 @@ impl OlmMachine {
             Some(_) => Ok(()),
             None => Err(CryptoError::UnknownUser),
         }
-    }
-
-    fn request_fields(&self) -> JsonObject {
-        JsonObject::from_iter([
-            ("from_device".to_owned(), self.device_id.as_str().into()),
-            ("methods".to_owned(), json!([METHOD])),
-        ])
     }
 
     fn keep(&mut self, flow: Flow) -> Staged<Verification> {

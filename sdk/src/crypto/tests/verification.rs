@@ -43,8 +43,8 @@ fn compared(client: &Client) -> (Vec<&'static str>, [u16; 3]) {
     }
 }
 
-/// Alice asks all devices of a user; the other side says yes; Alice begins.
-pub(super) fn begin(world: &mut World, alice: &mut Client, other: &mut Client, meddle: Meddle) {
+/// Alice asks all devices of a user; the other side says yes.
+pub(super) fn ready(world: &mut World, alice: &mut Client, other: &mut Client, meddle: Meddle) {
     let user = other.user_id();
     let staged = alice
         .machine
@@ -69,6 +69,11 @@ pub(super) fn begin(world: &mut World, alice: &mut Client, other: &mut Client, m
     other.keep(accepted);
     world.pump(other);
     settle(world, alice, other, meddle);
+}
+
+/// The same, and Alice begins to compare strings.
+pub(super) fn begin(world: &mut World, alice: &mut Client, other: &mut Client, meddle: Meddle) {
+    ready(world, alice, other, meddle);
     if let Ok(started) = alice.machine.start_sas("flow") {
         alice.keep(started);
         world.pump(alice);
@@ -85,18 +90,18 @@ pub(super) fn confirm(world: &mut World, one: &mut Client, other: &mut Client, m
     settle(world, one, other, meddle);
 }
 
-fn cancelled(client: &Client) -> (String, bool) {
+pub(super) fn cancelled(client: &Client) -> (String, bool) {
     match stage(client) {
         VerificationStage::Cancelled { code, by_us } => (code, by_us),
         other => panic!("not cancelled: {other:?}"),
     }
 }
 
-fn trust_in(client: &Client, other: &Client) -> Trust {
+pub(super) fn trust_in(client: &Client, other: &Client) -> Trust {
     client.machine.devices(&other.user_id())[0].trust
 }
 
-fn with_identities() -> (World, Client, Client) {
+pub(super) fn with_identities() -> (World, Client, Client) {
     let (mut world, mut alice, mut bob, _) = alice_and_bob();
     world.publish_cross_signing(&mut alice);
     world.publish_cross_signing(&mut bob);
@@ -347,7 +352,7 @@ fn somebody_whose_identity_has_changed_is_not_verified_before_that_is_accepted()
 }
 
 /// Gives each side what the other says in the room, and its own echo.
-fn pass_room_messages(world: &mut World, one: &mut Client, other: &mut Client) {
+pub(super) fn pass_room_messages(world: &mut World, one: &mut Client, other: &mut Client) {
     for _ in 0..8 {
         let from_one: Vec<RoomMessage> = one.machine.take_room_messages();
         let from_other = other.machine.take_room_messages();
@@ -373,10 +378,9 @@ fn pass_room_messages(world: &mut World, one: &mut Client, other: &mut Client) {
     }
 }
 
-#[test]
-fn in_a_room_it_goes_to_the_end_as_well() {
-    let (mut world, mut alice, mut bob) = with_identities();
-    for client in [&mut alice, &mut bob] {
+/// Alice asks Bob in a room, and he says yes.
+pub(super) fn ready_in_room(world: &mut World, alice: &mut Client, bob: &mut Client) {
+    for client in [&mut *alice, &mut *bob] {
         let staged = client
             .machine
             .update_tracked_users(&[user("alice"), user("bob")])
@@ -392,7 +396,7 @@ fn in_a_room_it_goes_to_the_end_as_well() {
     alice.keep(asked.unwrap());
     let said = ("m.room.message", &content);
     let named = ("$request", world.now_ms);
-    for client in [&mut alice, &mut bob] {
+    for client in [&mut *alice, &mut *bob] {
         let staged = client.machine.receive_room_verification(
             &room(),
             named,
@@ -402,10 +406,16 @@ fn in_a_room_it_goes_to_the_end_as_well() {
         );
         client.keep(staged.unwrap());
     }
-    assert_eq!(stage(&bob), VerificationStage::Requested { incoming: true });
+    assert_eq!(stage(bob), VerificationStage::Requested { incoming: true });
     let accepted = bob.machine.accept_verification("$request").unwrap();
     bob.keep(accepted);
-    pass_room_messages(&mut world, &mut alice, &mut bob);
+    pass_room_messages(world, alice, bob);
+}
+
+#[test]
+fn in_a_room_it_goes_to_the_end_as_well() {
+    let (mut world, mut alice, mut bob) = with_identities();
+    ready_in_room(&mut world, &mut alice, &mut bob);
     let started = bob.machine.start_sas("$request").unwrap();
     bob.keep(started);
     pass_room_messages(&mut world, &mut alice, &mut bob);

@@ -100,12 +100,25 @@ impl OlmMachine {
         }
         let covered = covered.clone();
         self.mark_verified(flow, &covered)?;
+        self.say_done(flow)
+    }
+
+    pub(super) fn say_done(&mut self, flow: &mut Flow) -> Result<Result<(), Code>, CryptoError> {
         self.say(flow, "m.key.verification.done", JsonObject::new())?;
         flow.stage = Stage::Done;
+        if flow.lacks_secrets {
+            // The device that proved itself, and by now has proof of us, can give us what we lack.
+            self.request_missing_secrets()?;
+        }
         Ok(Ok(()))
     }
 
-    fn mark_verified(&mut self, flow: &Flow, covered: &[String]) -> Result<(), CryptoError> {
+    /// Marks those of the other side's keys that are among `covered`.
+    pub(super) fn mark_verified(
+        &mut self,
+        flow: &mut Flow,
+        covered: &[String],
+    ) -> Result<(), CryptoError> {
         let Some(user) = self.users.get_mut(&flow.user_id) else {
             return Ok(());
         };
@@ -131,10 +144,7 @@ impl OlmMachine {
         if sign_identity && !ours {
             self.queue_identity_signature(&flow.user_id)?;
         }
-        if sign_identity && ours {
-            // The device that proved itself can give us what we lack.
-            self.request_missing_secrets()?;
-        }
+        flow.lacks_secrets = sign_identity && ours;
         Ok(())
     }
 }

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::{
     FLOW_ID_BYTES_MAX, FLOWS_MAX, Flow, ROOM_REQUEST, Stage, VERIFICATION_MS_MAX, cancel_fields,
+    methods::Methods,
+    qr::RECIPROCATE,
     sas::{self, Code, METHOD, Sas, code},
 };
 use crate::crypto::{
@@ -35,11 +37,6 @@ struct Said<'a> {
 impl Said<'_> {
     fn device(&self) -> Option<OwnedDeviceId> {
         text(self.content, "from_device").map(OwnedDeviceId::from)
-    }
-
-    fn offers_sas(&self) -> bool {
-        let methods = self.content.get("methods").and_then(Value::as_array);
-        methods.is_some_and(|methods| methods.iter().any(|name| name.as_str() == Some(METHOD)))
     }
 }
 
@@ -134,13 +131,15 @@ impl OlmMachine {
             sent_ms.saturating_add(VERIFICATION_MS_MAX) > now_ms
                 && sent_ms <= now_ms.saturating_add(AHEAD_MS_MAX)
         });
-        let Some(device_id) = said.device().filter(|_| in_time && said.offers_sas()) else {
+        let common = self.methods().with(Methods::offered(said.content));
+        let Some(device_id) = said.device().filter(|_| in_time && common.any()) else {
             return Ok(());
         };
         let Some(mut flow) = self.new_incoming(said, &device_id, now_ms, notices)? else {
             return Ok(());
         };
         flow.stage = Stage::Requested;
+        flow.common = common;
         self.tell(flow, notices);
         Ok(())
     }
@@ -258,6 +257,8 @@ impl OlmMachine {
             "accept" => self.take_accept(flow, said.content),
             "key" => self.take_key(flow, said.content),
             "mac" => self.take_mac(flow, said.content),
+            // They confirm that we have scanned their code: what that proved was marked then.
+            "done" if matches!(flow.stage, Stage::Reciprocated) => self.say_done(flow),
             // We are done when we say so ourselves: a server can write this.
             "done" => Ok(Ok(())),
             "cancel" => {
@@ -286,7 +287,8 @@ impl OlmMachine {
             return Ok(Err(code::UNEXPECTED_MESSAGE));
         }
         flow.device_id = Some(device_id);
-        if !said.offers_sas() {
+        flow.common = self.methods().with(Methods::offered(said.content));
+        if !flow.common.any() {
             return Ok(Err(code::UNKNOWN_METHOD));
         }
         self.tell_other_devices(flow, code::ACCEPTED)?;
@@ -325,21 +327,26 @@ impl OlmMachine {
         {
             return Ok(Err(code::UNEXPECTED_MESSAGE));
         }
-        if text(said.content, "method") != Some(METHOD) {
-            return Ok(Err(code::UNKNOWN_METHOD));
-        }
+        let reciprocated = match text(said.content, "method") {
+            Some(METHOD) => false,
+            Some(RECIPROCATE) => true,
+            _ => return Ok(Err(code::UNKNOWN_METHOD)),
+        };
+        let ours_counts = (&*self.user_id, &*self.device_id) < (&*flow.user_id, &*device_id);
         match &flow.stage {
             Stage::Ready => {}
-            // Both began at once: the start of the smaller one counts.
-            Stage::Sas(Sas::Started { .. }) => {
-                let ours = (&*self.user_id, &*self.device_id);
-                if ours < (&*flow.user_id, &*device_id) {
-                    return Ok(Ok(()));
-                }
-            }
+            // Both began at once, in the same way: the start of the smaller one counts. "If the two m.key.verification.start messages do
+            // not specify the same verification method, then the verification should be cancelled".
+            Stage::Sas(Sas::Started { .. }) if !reciprocated && ours_counts => return Ok(Ok(())),
+            Stage::Sas(Sas::Started { .. }) if !reciprocated => {}
+            Stage::Reciprocated if reciprocated && ours_counts => return Ok(Ok(())),
+            Stage::Reciprocated if reciprocated => {}
             _ => return Ok(Err(code::UNEXPECTED_MESSAGE)),
         }
         flow.we_started = false;
+        if reciprocated {
+            return Ok(Self::take_reciprocate(flow, said.content));
+        }
         self.accept_start(flow, said.content.clone())
     }
 

@@ -25,6 +25,7 @@ mod claims;
 mod connect;
 pub(crate) mod connection;
 mod cross_signing;
+mod dehydrated_devices;
 mod destinations;
 mod device_keys;
 mod devices;
@@ -84,6 +85,7 @@ pub use self::{
     cross_signing::{
         AddSignatures, ForeignSignature, NewCrossSigningKey, SetCrossSigningKeys, SignedObject,
     },
+    dehydrated_devices::{DehydratedDevice, Dehydration, PutDehydratedDevice},
     destinations::{DestinationRow, SaveDestination, Stay},
     device_keys::{CrossSigningKey, KeyUsage, UserKeys},
     devices::{DeleteDevices, Device, RenameDevice},

@@ -14,6 +14,7 @@ mod m0007_expiry;
 mod m0009_moderation;
 mod m0010_directory;
 mod m0011_indexes;
+mod m0012_dehydrated_devices;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_moderation::Migration),
             Box::new(m0010_directory::Migration),
             Box::new(m0011_indexes::Migration),
+            Box::new(m0012_dehydrated_devices::Migration),
         ]
     }
 }

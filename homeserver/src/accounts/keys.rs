@@ -15,6 +15,7 @@ use crate::store::{KeyUpload, Store, StoreError};
 mod check;
 mod claim;
 mod cross_signing;
+mod dehydrated;
 mod query;
 mod remote;
 mod signatures;
@@ -23,6 +24,7 @@ mod upload;
 pub use self::{
     claim::{ClaimAnswer, ClaimedKeys, Claims},
     cross_signing::SigningKeysUpload,
+    dehydrated::NewDehydratedDevice,
     query::{KeyQuery, QueryAnswer},
     remote::{
         Answering, RemoteClaims, RemoteKeys, RemoteKeysError, RemoteOneTimeKeys, RemoteUserKeys,
@@ -82,6 +84,9 @@ pub enum KeysError {
     /// The device keeps too many keys.
     #[error("too many keys")]
     TooMany,
+    /// A client has logged in with a device of that id.
+    #[error("there is a device of that id")]
+    DeviceExists,
     /// The device was deleted meanwhile.
     #[error("the device is gone")]
     NoDevice,

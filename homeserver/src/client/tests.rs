@@ -24,6 +24,7 @@ mod backups;
 mod conformance;
 mod creation;
 mod data;
+mod dehydrated;
 mod details;
 mod directory;
 mod elsewhere;

@@ -1,11 +1,14 @@
-//! End-to-end encryption: device keys, cross-signing, backups, send-to-device.
+//! End-to-end encryption: device keys, cross-signing, backups, dehydrated devices, send-to-device.
 
-use axum::Router;
-use ruma::api::client::{backup as wire_backup, keys as wire, to_device as wire_to_device};
+use axum::{Router, routing::get};
+use ruma::api::client::{
+    backup as wire_backup, dehydrated_device as wire_dehydrated, keys as wire,
+    to_device as wire_to_device,
+};
 
 use crate::{
     app::App,
-    client::{backup::*, keys::*, to_device::*},
+    client::{backup::*, dehydrated_device::*, keys::*, to_device::*},
     http::route::RouteExt,
 };
 
@@ -13,6 +16,7 @@ use crate::{
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .merge(backups())
+        .merge(dehydrated_devices())
         .endpoint::<wire::upload_keys::v3::Request, _, _>(upload_keys::upload_keys_route)
         .endpoint::<wire::get_keys::v3::Request, _, _>(get_keys::get_keys_route)
         .endpoint::<wire::get_key_changes::v3::Request, _, _>(
@@ -74,4 +78,21 @@ fn backups() -> Router<App> {
         .endpoint::<wire_backup::delete_backup_keys_for_session::v3::Request, _, _>(
             delete_backup_keys_for_session::delete_backup_keys_for_session_route,
         )
+}
+
+fn dehydrated_devices() -> Router<App> {
+    Router::new()
+        .endpoint::<wire_dehydrated::put_dehydrated_device::unstable::Request, _, _>(
+            put_dehydrated_device::put_dehydrated_device_route,
+        )
+        .endpoint::<wire_dehydrated::get_dehydrated_device::unstable::Request, _, _>(
+            get_dehydrated_device::get_dehydrated_device_route,
+        )
+        .endpoint::<wire_dehydrated::delete_dehydrated_device::unstable::Request, _, _>(
+            delete_dehydrated_device::delete_dehydrated_device_route,
+        )
+        .endpoint::<wire_dehydrated::get_events::unstable::Request, _, _>(
+            get_events::post_events_route,
+        )
+        .route(get_events::PATH, get(get_events::get_events_route))
 }

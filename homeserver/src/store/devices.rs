@@ -11,8 +11,8 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, se
 use super::{
     Change, LogKind, Scope, Store, StoreError, Tx,
     entity::{
-        device_keys, devices, fallback_keys, one_time_keys, pushers, sessions, to_device,
-        to_device_transactions, transaction_ids,
+        dehydrated_devices, device_keys, devices, fallback_keys, one_time_keys, pushers, sessions,
+        to_device, to_device_transactions, transaction_ids,
     },
 };
 
@@ -153,6 +153,7 @@ pub(super) async fn forget(
     delete_from!(
         sessions,
         devices,
+        dehydrated_devices,
         device_keys,
         one_time_keys,
         fallback_keys,

@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod aliases;
 pub mod backup_keys;
 pub mod cross_signing_keys;
+pub mod dehydrated_devices;
 pub mod destination_rooms;
 pub mod destinations;
 pub mod device_keys;

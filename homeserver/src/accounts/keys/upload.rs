@@ -26,6 +26,31 @@ pub struct Upload<'a> {
     pub fallback_keys: Vec<(&'a str, &'a RawValue)>,
 }
 
+impl Upload<'_> {
+    /// The change that stores it, its one-time and fallback keys checked.
+    pub(super) fn to_change(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        device_keys: Option<String>,
+    ) -> Result<UploadKeys, KeysError> {
+        let fallback_keys = check_all(&self.fallback_keys)?;
+        let mut algorithms: Vec<&str> = fallback_keys.iter().map(|key| &*key.algorithm).collect();
+        algorithms.sort_unstable();
+        algorithms.dedup();
+        if algorithms.len() != fallback_keys.len() {
+            return Err(KeysError::Malformed("two fallback keys of one algorithm"));
+        }
+        Ok(UploadKeys {
+            user_id: user.to_owned(),
+            device_id: device.to_owned(),
+            device_keys,
+            one_time_keys: check_all(&self.one_time_keys)?,
+            fallback_keys,
+        })
+    }
+}
+
 impl Keys {
     /// Stores what a device uploads, and answers what it has left to give out.
     ///
@@ -45,20 +70,7 @@ impl Keys {
             }
             None => None,
         };
-        let fallback_keys = check_all(&upload.fallback_keys)?;
-        let mut algorithms: Vec<&str> = fallback_keys.iter().map(|key| &*key.algorithm).collect();
-        algorithms.sort_unstable();
-        algorithms.dedup();
-        if algorithms.len() != fallback_keys.len() {
-            return Err(KeysError::Malformed("two fallback keys of one algorithm"));
-        }
-        let change = UploadKeys {
-            user_id: user.to_owned(),
-            device_id: device.to_owned(),
-            device_keys,
-            one_time_keys: check_all(&upload.one_time_keys)?,
-            fallback_keys,
-        };
+        let change = upload.to_change(user, device, device_keys)?;
         let is_empty = change.device_keys.is_none()
             && change.one_time_keys.is_empty()
             && change.fallback_keys.is_empty();

@@ -13,7 +13,7 @@ const VERSIONS: [&str; 20] = [
 ];
 
 /// What is served beyond the specification.
-const UNSTABLE_FEATURES: [&str; 1] = ["org.passeur.ws"];
+const UNSTABLE_FEATURES: [&str; 2] = ["org.matrix.msc3814", "org.passeur.ws"];
 
 /// Lists what is served.
 pub(crate) async fn get_supported_versions_route(Ruma(_): Ruma<Request>) -> ApiResult<Response> {

@@ -9,23 +9,23 @@ use ruma::{
 use super::*;
 
 /// A key pair that signs objects.
-struct Signer {
+pub(super) struct Signer {
     pair: Ed25519KeyPair,
 }
 
 impl Signer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let der = Ed25519KeyPair::generate();
         Self {
             pair: Ed25519KeyPair::from_der(&der, "1".to_owned()).unwrap(),
         }
     }
 
-    fn public(&self) -> String {
+    pub(super) fn public(&self) -> String {
         Base64::<ruma::serde::base64::Standard>::new(self.pair.public_key().to_vec()).encode()
     }
 
-    fn sign(&self, object: &mut Value, user: &str, key: &str) {
+    pub(super) fn sign(&self, object: &mut Value, user: &str, key: &str) {
         let mut unsigned: CanonicalJsonObject = serde_json::from_value(object.clone()).unwrap();
         unsigned.remove("signatures");
         let text = to_canonical_json_string_for_signing(&unsigned).unwrap();
@@ -34,7 +34,7 @@ impl Signer {
     }
 }
 
-fn device_keys(user: &User, signer: &Signer) -> Value {
+pub(super) fn device_keys(user: &User, signer: &Signer) -> Value {
     let device = &user.device;
     let mut keys = json!({
         "user_id": user.id, "device_id": device,
@@ -48,7 +48,7 @@ fn device_keys(user: &User, signer: &Signer) -> Value {
     keys
 }
 
-fn one_time_key(user: &User, signer: &Signer) -> Value {
+pub(super) fn one_time_key(user: &User, signer: &Signer) -> Value {
     let mut key = json!({"key": Signer::new().public()});
     signer.sign(&mut key, &user.id, &user.device);
     key

@@ -35,6 +35,7 @@ impl From<KeysError> for ApiError {
             }
             KeysError::KeyIdTaken => Self::invalid_param("A key id is taken by another key"),
             KeysError::TooMany => Self::invalid_param("Too many keys"),
+            KeysError::DeviceExists => Self::invalid_param("There is a device of that id already"),
             KeysError::NoDevice => Self::unknown_token(false),
             KeysError::Store(error) => error.into(),
         }

@@ -151,7 +151,7 @@ impl Chain<'_> {
     async fn begin_from(&mut self, state: RoomStateMap, join: &SignedPdu) -> Result<(), JoinError> {
         let changes = difference(&self.state, &state);
         let path = self.path.clone();
-        let before = self.new_group(&path, state, changes);
+        let before = self.new_group(&path, state, changes.clone());
         let Some(mut room) = self.room.clone() else {
             return Err(JoinError::BadAnswer);
         };
@@ -159,7 +159,7 @@ impl Chain<'_> {
         room.extremities = join.pdu().prev_events.clone();
         room.tip += 1;
         self.room = Some(room);
-        self.move_state(before, None);
+        self.move_state(before, changes, None);
         let offer = Offer {
             signed: join.clone(),
             log: LogKind::OwedEvent,

@@ -218,6 +218,7 @@ impl Chain<'_> {
     ) -> Result<(), SendError> {
         let pdu = Arc::clone(offer.signed.pdu());
         let after = self.state_after(&pdu, &before);
+        let follows_current = before.state.ptr_eq(&self.state);
         let mut room = self.room.clone().ok_or(SendError::UnknownRoom)?;
         let is_shown = self.is_shown(&pdu).await?;
         room.order_max += i64::from(is_shown);
@@ -253,9 +254,13 @@ impl Chain<'_> {
                 return Err(error);
             }
         };
+        let changes = match follows_current && room.extremities == [pdu.event_id.clone()] {
+            true => self.own_change(&pdu),
+            false => difference(&self.state, &state.state),
+        };
         self.room = Some(room);
         self.push(event, is_shown.then_some(offer.log), held.is_some());
-        self.move_state(state, Some(&pdu));
+        self.move_state(state, changes, Some(&pdu));
         self.append.missing.extend(offer.missing.iter().cloned());
         self.append.found.push(pdu.event_id.clone());
         if let Some(redaction) = self.apply_redactions(&pdu).await? {
@@ -284,9 +289,22 @@ impl Chain<'_> {
         self.new_group(&before.path, state, changes)
     }
 
-    /// Makes a state the current one; members follow, and so does the room's row.
-    pub(super) fn move_state(&mut self, new: Placed, event: Option<&Pdu>) {
-        let changes = difference(&self.state, &new.state);
+    /// What an event that follows the current state changes in it: known without a look at the whole.
+    fn own_change(&self, pdu: &Pdu) -> Vec<StateChange> {
+        let place = pdu.state_place();
+        let changed = place.filter(|place| self.state.get(place) != Some(&pdu.event_id));
+        let change = changed.map(|(kind, key)| StateChange(kind, key, Some(pdu.event_id.clone())));
+        change.into_iter().collect()
+    }
+
+    /// Makes a state the current one, from which it differs by `changes`; members follow, and so does the room's row.
+    pub(super) fn move_state(
+        &mut self,
+        new: Placed,
+        changes: Vec<StateChange>,
+        event: Option<&Pdu>,
+    ) {
+        debug_assert_eq!(changes, difference(&self.state, &new.state));
         let Some(room) = &mut self.room else { return };
         room.state_group = new.group;
         self.path = new.path;

@@ -3,16 +3,28 @@
 //! Invariant: all sockets are bound before any serves; a connection holds a slot until its socket closes, also as a WebSocket; when
 //! the end begins nothing new is accepted, and requests have [`DRAIN_LIMIT`] to finish.
 
-use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use ipnet::IpNet;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use self::{connection::Connection, slots::Slots, timer::ClockTimer, tls::ReloadingCertificate};
+use self::{
+    connection::Connection,
+    slots::{Slot, Slots},
+    timer::ClockTimer,
+    tls::ReloadingCertificate,
+};
 use crate::{
     clock::{Clock, within},
     config::{ListenerConfig, Resource},
@@ -229,21 +241,34 @@ impl Bound {
             };
             // Answers are written whole; waiting to fill a packet would only delay them. A socket that refuses is dead anyway.
             let _ = stream.set_nodelay(true);
-            let (connection, acceptor) = (connection.clone(), acceptor.clone());
-            tokio::spawn(async move {
-                let Some(acceptor) = acceptor else {
-                    return connection.serve(stream, from, false, slot).await;
-                };
-                let handshake =
-                    within(&*connection.clock, HANDSHAKE_LIMIT, acceptor.accept(stream));
-                let accepted = tokio::select! {
-                    () = connection.drain.begun() => return,
-                    accepted = handshake => accepted,
-                };
-                if let Ok(Ok(stream)) = accepted {
-                    connection.serve(stream, from, true, slot).await;
+            // Without TLS the task holds nothing that a handshake would take.
+            match acceptor.clone() {
+                None => tokio::spawn(connection.clone().serve(stream, from, false, slot)),
+                Some(acceptor) => {
+                    let connection = connection.clone();
+                    tokio::spawn(serve_tls(connection, acceptor, stream, from, slot))
                 }
-            });
+            };
         }
     }
+}
+
+/// Shakes hands, and serves the connection.
+async fn serve_tls(
+    connection: Connection,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    from: IpAddr,
+    slot: Slot,
+) {
+    // Boxed, so that nothing of it is held once it is over.
+    let accept = Box::pin(acceptor.accept(stream));
+    let handshake = within(&*connection.clock, HANDSHAKE_LIMIT, accept);
+    let accepted = tokio::select! {
+        () = connection.drain.begun() => return,
+        accepted = handshake => accepted,
+    };
+    let Ok(Ok(stream)) = accepted else { return };
+    let served = connection.serve(stream, from, true, slot);
+    served.await;
 }

@@ -198,13 +198,13 @@ impl Sync {
     ) -> Result<Answer, SyncError> {
         let timeout = timeout.min(Duration::from_millis(TIMEOUT_MS_MAX));
         let deadline = self.context.clock.monotonic().saturating_add(timeout);
-        let feed = self.feed(&request.user_id).await?;
-        self.acknowledge(request).await?;
+        // What asks the database is boxed here and below, so that a waiting sync holds none of what asking takes.
+        let feed = Box::pin(self.feed(&request.user_id)).await?;
+        Box::pin(self.acknowledge(request)).await?;
         let at_once = timeout.is_zero() || request.since.is_none() || request.full_state;
         loop {
             // From here on no wake-up is lost, although nobody waits yet.
             let woken = feed.woken();
-            // Boxed, so that a waiting sync holds none of what looking takes.
             let answer = Box::pin(self.look(request, &feed)).await?;
             if at_once || !answer.is_empty {
                 return Ok(answer);
@@ -221,7 +221,7 @@ impl Sync {
     /// # Errors
     /// [`SyncError`].
     pub async fn next(&self, request: &SyncRequest) -> Result<Answer, SyncError> {
-        let feed = self.feed(&request.user_id).await?;
+        let feed = Box::pin(self.feed(&request.user_id)).await?;
         loop {
             let woken = feed.woken();
             let answer = Box::pin(self.look(request, &feed)).await?;

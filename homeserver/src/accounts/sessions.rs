@@ -122,7 +122,7 @@ impl Sessions {
             step: token.step,
             attempt: token.attempt.clone(),
         };
-        let confirmed = self.store.commit(confirm).await?.output;
+        let confirmed = Box::pin(self.store.commit(confirm)).await?.output;
         self.forget([id]);
         Ok(if confirmed {
             SessionState::Live
@@ -202,6 +202,12 @@ impl Sessions {
         {
             return Ok(Some(known));
         }
+        // Boxed: every open request holds this future, and asks the database seldom.
+        Box::pin(self.ask(id, now)).await
+    }
+
+    /// What the database says of a session, remembered unless it changed meanwhile.
+    async fn ask(&self, id: &str, now: Duration) -> Result<Option<Arc<Remembered>>, StoreError> {
         let before = *self.changes();
         let Some(row) = self.store.session(id).await? else {
             self.cache.remove(id);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whoever sends nothing, sends slowly or reads nothing is closed; what an idle connection holds is a small buffer.
 
-use std::{convert::Infallible, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -46,37 +46,47 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Serves until either side closes. Errors are the other side's business: there is nobody to tell.
-    pub(super) async fn serve<T>(self, stream: T, from: IpAddr, tls: bool, slot: Slot)
+    pub(super) fn serve<T>(
+        self,
+        stream: T,
+        from: IpAddr,
+        tls: bool,
+        slot: Slot,
+    ) -> impl Future<Output = ()> + Send + 'static
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let (drain, cut, timer) = (self.drain.clone(), self.cut.clone(), self.timer.clone());
         let io = TokioIo::new(IoGuard::new(stream, Arc::clone(&self.clock), slot));
-        let service = service_fn(|request| self.answer(request, from, tls));
+        let service = service_fn(move |request| self.answer(request, from, tls));
         let served = http1::Builder::new()
-            .timer(self.timer.clone())
+            .timer(timer)
             .header_read_timeout(HEADER_LIMIT)
             .max_header_size(HEADER_BYTES_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
             .serve_connection(io, service)
             .with_upgrades();
-        let mut served = pin!(served);
-        tokio::select! {
-            _ = served.as_mut() => return,
-            () = self.drain.begun() => served.as_mut().graceful_shutdown(),
-        }
-        tokio::select! {
-            _ = served => {}
-            () = self.cut.cancelled() => {}
+        // Boxed before anything waits for it: what an async block takes in and then pins, it has room for twice.
+        let mut served = Box::pin(served);
+        async move {
+            tokio::select! {
+                _ = served.as_mut() => return,
+                () = drain.begun() => served.as_mut().graceful_shutdown(),
+            }
+            tokio::select! {
+                _ = served.as_mut() => {}
+                () = cut.cancelled() => {}
+            }
         }
     }
 
     /// Answers one request.
-    async fn answer(
+    fn answer(
         &self,
         request: Request<Incoming>,
         from: IpAddr,
         tls: bool,
-    ) -> Result<Response, Infallible> {
+    ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
         let peer = Peer::of_request(from, tls, &self.proxies, request.headers());
         let mut request = request.map(|body| {
             if hyper::body::Body::is_end_stream(&body) {
@@ -86,6 +96,6 @@ impl Connection {
             }
         });
         request.extensions_mut().insert(peer);
-        self.router.clone().oneshot(request).await
+        self.router.clone().oneshot(request)
     }
 }

@@ -22,21 +22,29 @@ use crate::{
 };
 
 /// Answers when there is something to tell, or after the timeout; at once if the session ends.
-pub(crate) async fn sync_events_route(
+///
+/// Hundreds of these wait at any time. So what is needed only to begin is boxed, or gone before the wait, and so is what ends it.
+pub(crate) fn sync_events_route(
     State(app): State<App>,
     requester: Requester,
     Ruma(request): Ruma<v3::Request>,
-) -> Result<Response, ApiError> {
+) -> impl Future<Output = Result<Response, ApiError>> + Send {
     let timeout = request.timeout.unwrap_or_default();
     let session = Arc::clone(&requester.session_id);
     let presence = request.set_presence.clone();
     app.presence.synced(&requester.user_id, presence);
-    let request = sync_request(&app, requester, request).await?;
-    tokio::select! {
-        biased;
-        answer = app.sync.answer(&request, timeout) => Ok(raw_json(answer?.body)),
-        () = app.accounts.sessions().ended(&session) => Err(over(&app, &session).await),
-        () = app.drain.begun() => Ok(raw_json(app.sync.nothing_new(&request).body)),
+    let asked = {
+        let app = app.clone();
+        Box::pin(async move { sync_request(&app, requester, request).await })
+    };
+    async move {
+        let request = asked.await?;
+        tokio::select! {
+            biased;
+            answer = app.sync.answer(&request, timeout) => Ok(raw_json(answer?.body)),
+            () = app.accounts.sessions().ended(&session) => Err(Box::pin(over(&app, &session)).await),
+            () = app.drain.begun() => Ok(raw_json(app.sync.nothing_new(&request).body)),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod full_disk;
 mod gone;
 mod held;
 mod heroes;
+mod idle;
 mod odd;
 mod people;
 mod reading;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the URL may hold a password, so it is a [`Secret`].
 
-use std::path::Path;
+use std::{num::NonZero, path::Path, thread};
 
 use serde::Deserialize;
 
@@ -11,13 +11,19 @@ use super::{problem::Problems, secret::Secret};
 /// What caches may take unless told otherwise, in MiB: an organisation of some hundred people in rooms of some hundred members.
 const CACHE_MB: u32 = 20;
 
+/// The fewest connections for reading unless told otherwise: a long read does not keep all others waiting.
+const POOL_SIZE_MIN: u32 = 2;
+
+/// The most connections for reading unless told otherwise.
+const POOL_SIZE_MAX: u32 = 8;
+
 /// Which engine, and how many connections to it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `sqlite:` and a path (a relative one starts at the data folder), or `postgres://user:password@host/database`.
     pub url: Secret,
-    /// Connections for reading; the one writer has its own.
+    /// Connections for reading, one a core unless told otherwise; the one writer has its own.
     pub pool_size: u32,
     /// What rooms, events and keys may take in memory, in MiB.
     pub cache_mb: u32,
@@ -27,10 +33,22 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: Secret::new("sqlite:passeur.db"),
-            pool_size: 4,
+            pool_size: pool_size_for(cores()),
             cache_mb: CACHE_MB,
         }
     }
+}
+
+/// How many cores this process may use.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Connections for reading: more than cores read no faster, and each holds a cache and its prepared statements.
+fn pool_size_for(cores: usize) -> u32 {
+    u32::try_from(cores)
+        .unwrap_or(u32::MAX)
+        .clamp(POOL_SIZE_MIN, POOL_SIZE_MAX)
 }
 
 impl DatabaseConfig {
@@ -74,5 +92,15 @@ impl DatabaseConfig {
         if !(8..=65_536).contains(&self.cache_mb) {
             problems.add("database.cache_mb", "must lie between 8 and 65536");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_readers_as_cores_within_bounds() {
+        assert_eq!([1, 2, 4, 64].map(pool_size_for), [2, 2, 4, 8]);
     }
 }

@@ -48,6 +48,7 @@ behind_proxy = ["127.0.0.1/32"]
 [database]
 # sqlite: and a path, or postgres://user:password@host/database
 url = "sqlite:passeur.db"
+# Connections for reading: 2 to 8, as there are cores, unless told otherwise.
 # pool_size = 4
 # What rooms, events and keys may take in memory, in MiB. A room of 10,000 members takes about 4.
 # cache_mb = 20

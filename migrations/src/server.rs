@@ -15,6 +15,7 @@ mod m0009_moderation;
 mod m0010_directory;
 mod m0011_indexes;
 mod m0012_dehydrated_devices;
+mod m0013_partial_indexes;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_directory::Migration),
             Box::new(m0011_indexes::Migration),
             Box::new(m0012_dehydrated_devices::Migration),
+            Box::new(m0013_partial_indexes::Migration),
         ]
     }
 }

@@ -16,8 +16,10 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, Iterable, sea_que
 
 use super::{LogKind, LogRow, Scope, StoreError, connection::Transaction, entity::log};
 
-/// Bound parameters in one statement: SQLite's default limit, below PostgreSQL's.
-const PARAMETERS_MAX: usize = 32_000;
+/// Bound parameters in one insert: what is prepared for a statement stays in memory, some hundred bytes a parameter.
+const PARAMETERS_MAX: usize = 1024;
+/// Up to so many rows go into one insert whatever their number.
+const ROWS_ANY: usize = 8;
 
 type Flushing<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
 
@@ -40,9 +42,10 @@ where
     fn flush<'a>(&'a mut self, connection: &'a Transaction) -> Flushing<'a> {
         Box::pin(async move {
             let columns = <A::Entity as EntityTrait>::Column::iter().count().max(1);
-            let mut rows = std::mem::take(&mut self.rows).into_iter().peekable();
-            while rows.peek().is_some() {
-                let chunk: Vec<A> = rows.by_ref().take(PARAMETERS_MAX / columns).collect();
+            let mut rows = std::mem::take(&mut self.rows).into_iter();
+            while rows.len() > 0 {
+                let count = rows_of_insert(rows.len(), columns);
+                let chunk: Vec<A> = rows.by_ref().take(count).collect();
                 let insert = A::Entity::insert_many(chunk);
                 let insert = if self.keep_existing {
                     insert.on_conflict(OnConflict::new().do_nothing().to_owned())
@@ -58,6 +61,16 @@ where
     fn as_any(&mut self) -> &mut dyn Any {
         self
     }
+}
+
+/// How many of the rows that are left the next insert takes. The sizes are few, so that its statement is likely to be there
+/// from an earlier time: preparing one costs more than running it.
+fn rows_of_insert(left: usize, columns: usize) -> usize {
+    if left <= ROWS_ANY {
+        return left;
+    }
+    let most = left.min(PARAMETERS_MAX / columns).max(ROWS_ANY);
+    1 << most.ilog2()
 }
 
 /// The writer's open transaction, as a change sees it.
@@ -198,5 +211,35 @@ fn log_row(row: &LogRow) -> log::ActiveModel {
         scope: Set(row.scope.clone()),
         kind: Set(row.kind as i16),
         reference: Set(row.reference.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn inserts_of_any_number_of_rows_have_few_sizes() {
+        for columns in [1, 4, 20] {
+            let mut sizes = BTreeSet::new();
+            for count in 1..2_000 {
+                let (mut left, mut statements) = (count, 0);
+                while left > 0 {
+                    let taken = rows_of_insert(left, columns);
+                    assert!(taken * columns <= PARAMETERS_MAX);
+                    sizes.insert(taken);
+                    statements += 1;
+                    left -= taken;
+                }
+                let full = PARAMETERS_MAX / columns;
+                assert!(
+                    statements <= count / (full / 2) + 8,
+                    "{statements} for {count}"
+                );
+            }
+            assert!(sizes.len() <= ROWS_ANY + 10, "{sizes:?}");
+        }
     }
 }

@@ -59,7 +59,7 @@ enum Command {
     /// Change the key that signs events, also while the server runs
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// See whether expired content is destroyed in time
+    /// See whether expired content is destroyed in time; give up keys that are lost
     #[command(subcommand)]
     Expiry(expiry::ExpiryCommand),
 }

@@ -36,6 +36,7 @@ mod tests;
 mod turn;
 mod well_known;
 
+pub(crate) use self::expiry::is_inside;
 pub use self::{
     address_rules::is_public,
     admin::AdminConfig,
@@ -239,7 +240,9 @@ impl Config {
             return Err(problems);
         };
         file.admin.check(&server_name, &mut problems);
-        file.expiry.check(&mut problems);
+        let media = file.media.path.as_deref();
+        let data = [Some(&*data_dir), media].into_iter().flatten();
+        file.expiry.check(data, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }

@@ -27,7 +27,9 @@ use crate::{
     outbound::{HttpsTransport, OutboundError, Transport},
     rooms::{Departures, expiry::Purge},
     router,
-    store::{Claim, Store, StoreError, StoreOptions, StoredKey},
+    store::{
+        Claim, FileKeyStore, KeyStoreError, ShredKeys, Store, StoreError, StoreOptions, StoredKey,
+    },
     sync::Pushes,
 };
 
@@ -64,6 +66,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("the database cannot be opened: {0}")]
     Store(#[from] StoreError),
+    /// The keys of expiring content cannot be used.
+    #[error(transparent)]
+    ExpiryKeys(Arc<KeyStoreError>),
     /// Requests to other servers cannot be set up.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
@@ -126,7 +131,7 @@ impl Server {
         let listeners = Listeners::bind(&config.listeners).await?;
         let claim = Claim::take(&store_options(&config), CLAIM_PATIENCE).await?;
         let claim = Arc::new(claim.ok_or(StartError::DatabaseTaken)?);
-        let store = open_store(&config).await?;
+        let store = open_to_serve(&config, &rng).await?;
         // Whoever holds the folder is the only server on it, so that nobody signs with a key that is retired here.
         let (signing_key, retired) =
             key_files::rotation::take_over(&config.signing_key_path(), clock.now_ms())?;
@@ -263,8 +268,30 @@ fn warn_of_readers(data_dir: &Path) {
     }
 }
 
-/// Opens the database, which only the server's user may read if it is a new file.
+/// Opens the database with the keys of what expires in it.
+async fn open_to_serve(config: &Config, rng: &Arc<dyn Rng>) -> Result<Arc<Store>, StartError> {
+    let keys = match &config.expiry.key_store {
+        Some(folder) => ShredKeys::Held {
+            store: Arc::new(FileKeyStore::new(folder.clone())),
+            rng: Arc::clone(rng),
+        },
+        None => {
+            tracing::info!(
+                "expiry.key_store is not set: a backup keeps what expires after it was made"
+            );
+            ShredKeys::Absent
+        }
+    };
+    open_with(config, keys).await
+}
+
+/// Opens the database for a command that neither reads nor writes what expires.
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<Store>, StartError> {
+    open_with(config, ShredKeys::Unread).await
+}
+
+/// Opens the database, which only the server's user may read if it is a new file.
+async fn open_with(config: &Config, keys: ShredKeys) -> Result<Arc<Store>, StartError> {
     let url = config.database_url();
     if let Some(path) = url.expose().strip_prefix("sqlite:") {
         // SQLite makes a database of an empty file, and its journals get the same mode.
@@ -279,7 +306,14 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<Store>, StartError
             }
         }
     }
-    Ok(Store::open(&store_options(config)).await?)
+    let options = StoreOptions {
+        keys,
+        ..store_options(config)
+    };
+    Store::open(&options).await.map_err(|error| match error {
+        StoreError::KeyStore(error) => StartError::ExpiryKeys(error),
+        error => StartError::Store(error),
+    })
 }
 
 /// Where the database is, and how much of it to use.

@@ -56,6 +56,7 @@ mod scope;
 mod server_keys;
 mod serving;
 mod sessions;
+mod shred;
 mod state;
 mod stays;
 #[cfg(test)]
@@ -92,8 +93,8 @@ pub use self::{
     error::StoreError,
     events::{Body, Direction, Event, EventStatus},
     expiry::{
-        Backlog, DestroyExpired, Destroyed, NewDeadline, PolicyChange, SaveExpiryClock,
-        ShortenDeadlines,
+        Backlog, DestroyExpired, Destroyed, NewDeadline, PolicyChange, RecordKeyStore,
+        SaveExpiryClock, ShortenDeadlines,
     },
     heads::Heads,
     inbound_transactions::{ReceiveToDevice, TakeTransaction},
@@ -115,6 +116,7 @@ pub use self::{
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
     serving::Claim,
     sessions::{NewSession, SessionRow, StartSession},
+    shred::{FileKeyStore, KeyStore, KeyStoreError, Saving, ShredKeys},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, StatePath, apply, difference},
     threads::ThreadAnswer,
     timeline::{AccountDatum, EventTransaction, RelationRow},
@@ -149,6 +151,7 @@ pub struct Store {
     /// How often events were forgotten because their rows changed.
     events_forgotten: AtomicU64,
     expiry: expiry::ExpiryState,
+    shredder: Arc<shred::Shredder>,
     room_versions: Cache<String, RoomVersionId>,
     state_caches: state::StateCaches,
     key_cache: Arc<device_keys::KeyCache>,
@@ -180,7 +183,11 @@ impl Store {
         connection::settle(connect::migrate(&write)).await?;
         let write = connection::of(write);
         let reader = connection::of(connection::settle(connect::reading(options, engine)).await?);
-        let expiry = expiry::ExpiryState::load(&reader).await?;
+        let recorded = expiry::recorded_key_store(&reader).await?;
+        let shredder = shred::Shredder::open(&options.keys, recorded.as_deref()).await?;
+        let expiry = expiry::ExpiryState::load(&reader, shredder.destroyed_ms()).await?;
+        let unrecorded = shredder.name().filter(|_| recorded.is_none());
+        let shredder = Arc::new(shredder);
         let heads = Arc::new(Heads::new(newest_position(&reader).await?));
         let share = |cache: CacheShare| cache.of(options.cache_bytes);
         let key_cache = Arc::new(device_keys::KeyCache::new(share(CacheShare::Keys)));
@@ -196,7 +203,12 @@ impl Store {
             rules.on_commit(published);
             ignored.on_commit(published);
         }));
-        let writer = writer::Writer::start(write, options.clone(), engine, Arc::clone(&heads));
+        let shreds = Arc::clone(&shredder);
+        let writer =
+            writer::Writer::start(write, options.clone(), engine, Arc::clone(&heads), shreds);
+        if unrecorded.is_some() {
+            writer.commit(RecordKeyStore(unrecorded)).await?;
+        }
         Ok(Arc::new(Self {
             reader,
             writer,
@@ -206,6 +218,7 @@ impl Store {
             event_cache: events::cache(share(CacheShare::Events)),
             events_forgotten: AtomicU64::new(0),
             expiry,
+            shredder,
             room_versions: Cache::new(ROOM_VERSIONS_CACHED_MAX),
             state_caches: state::StateCaches::new(share(CacheShare::States)),
             key_cache,
@@ -226,6 +239,11 @@ impl Store {
     /// What one cache may take, in bytes.
     pub(crate) fn cache_share(&self, cache: CacheShare) -> u64 {
         cache.of(self.cache_bytes)
+    }
+
+    /// How many groups of buckets have a key now; none if nothing is sealed here.
+    pub fn expiry_buckets(&self) -> Option<usize> {
+        self.shredder.buckets()
     }
 
     /// Which database engine this is.

@@ -16,6 +16,7 @@ mod m0010_directory;
 mod m0011_indexes;
 mod m0012_dehydrated_devices;
 mod m0013_partial_indexes;
+mod m0014_shredding;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_indexes::Migration),
             Box::new(m0012_dehydrated_devices::Migration),
             Box::new(m0013_partial_indexes::Migration),
+            Box::new(m0014_shredding::Migration),
         ]
     }
 }

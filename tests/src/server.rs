@@ -389,6 +389,9 @@ private_ranges = ["127.0.0.0/8"]
 [rate_limits]
 enabled = false
 
+[expiry]
+key_store = "../data-keys"
+
 [log]
 level = "debug"
 {more}"#,

@@ -1,6 +1,6 @@
 //! `passeur expiry`: whether the purge keeps up, beside a running server or without one.
 //!
-//! Invariant: it only reads; nothing of what is about to be destroyed is shown.
+//! Invariant: nothing of what is about to be destroyed is shown, and no key is ever removed.
 
 use clap::Subcommand;
 
@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     rooms::expiry::LAG_MS_MAX,
     server::open_store,
-    store::Backlog,
+    store::{Backlog, FileKeyStore, KeyStore, RecordKeyStore},
 };
 
 /// What to do about expiry.
@@ -18,13 +18,36 @@ use crate::{
 pub(super) enum ExpiryCommand {
     /// Say how much expired content is not destroyed yet; exit code 1 if some is overdue by more than 60 seconds
     Status(ConfigArgs),
+    /// Give up what is encrypted under keys that are lost for ever: the next start makes new ones
+    ForgetKeys(ConfigArgs),
 }
 
 /// Does it, and says what it found.
 pub(super) fn run(command: &ExpiryCommand) -> Result<(), Failure> {
-    let ExpiryCommand::Status(args) = command;
-    let config = args.load()?;
-    runtime()?.block_on(status(&config))
+    match command {
+        ExpiryCommand::Status(args) => runtime()?.block_on(status(&args.load()?)),
+        ExpiryCommand::ForgetKeys(args) => runtime()?.block_on(forget_keys(&args.load()?)),
+    }
+}
+
+/// Only where there is nothing any more to be given up.
+async fn forget_keys(config: &Config) -> Result<(), Failure> {
+    if let Some(folder) = &config.expiry.key_store
+        && FileKeyStore::new(folder.clone()).load()?.is_some()
+    {
+        let message = format!(
+            "{} has keys: move them away first, if they are not those of this database",
+            folder.display()
+        );
+        return Err(message.into());
+    }
+    let store = open_store(config).await?;
+    let forgotten = store.commit(RecordKeyStore(None)).await;
+    store.close().await;
+    forgotten?;
+    say(
+        "what was encrypted under the keys that are lost is given up; the next start makes new ones",
+    )
 }
 
 async fn status(config: &Config) -> Result<(), Failure> {

@@ -5,6 +5,19 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use super::*;
 use crate::clock::SeededRng;
 
+/// A data folder, in a temporary one that takes the keys beside it along when it goes.
+struct DataFolder(tempfile::TempDir);
+
+impl DataFolder {
+    fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("data")
+    }
+}
+
+fn data_folder() -> DataFolder {
+    DataFolder(tempfile::tempdir().unwrap())
+}
+
 /// Runs `init` for a server in a folder.
 fn init(server_name: &str, data: &Path) -> Result<(), Failure> {
     let arguments = ["passeur", "init", "--server-name", server_name, "--data"];
@@ -64,8 +77,8 @@ fn init_makes_private_files_that_are_good_and_never_overwrites_them() {
 
 #[test]
 fn check_config_misses_a_key() {
-    let folder = tempfile::tempdir().unwrap();
-    init("example.org", folder.path()).unwrap();
+    let folder = data_folder();
+    init("example.org", &folder.path()).unwrap();
     fs::remove_file(folder.path().join("tokens.key")).unwrap();
     assert!(!passeur(
         &["check-config"],
@@ -75,8 +88,8 @@ fn check_config_misses_a_key() {
 
 #[test]
 fn check_config_reads_the_certificates_of_authorities() {
-    let folder = tempfile::tempdir().unwrap();
-    init("example.org", folder.path()).unwrap();
+    let folder = data_folder();
+    init("example.org", &folder.path()).unwrap();
     let config = folder.path().join("passeur.toml");
     let text = fs::read_to_string(&config).unwrap();
     let authority = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
@@ -92,8 +105,8 @@ fn check_config_reads_the_certificates_of_authorities() {
 
 #[test]
 fn accounts_and_tokens_are_managed_in_the_database() {
-    let folder = tempfile::tempdir().unwrap();
-    init("example.org", folder.path()).unwrap();
+    let folder = data_folder();
+    init("example.org", &folder.path()).unwrap();
     let (config, password) = (
         folder.path().join("passeur.toml"),
         folder.path().join("password"),
@@ -159,9 +172,51 @@ fn accounts_and_tokens_are_managed_in_the_database() {
 }
 
 #[test]
+fn init_keeps_the_keys_of_what_expires_apart_from_the_data() {
+    let folder = data_folder();
+    init("example.org", &folder.path()).unwrap();
+    let keys = folder.0.path().join("data-keys");
+    let mode = fs::metadata(&keys).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let file = folder.path().join("passeur.toml");
+    let config = Config::load(&file, []).unwrap();
+    assert_eq!(
+        config.expiry.key_store.as_deref(),
+        fs::canonicalize(keys).ok().as_deref()
+    );
+    let inside = InitWith(&folder.path().join("keys")).run(&folder.0.path().join("data"));
+    let inside = inside.unwrap_err().to_string();
+    assert!(inside.contains("lies in the data folder"), "{inside}");
+    let elsewhere = folder.0.path().join("else where");
+    InitWith(&elsewhere)
+        .run(&folder.0.path().join("other"))
+        .unwrap();
+    let other = folder.0.path().join("other/passeur.toml");
+    let config = Config::load(&other, []).unwrap();
+    assert_eq!(config.expiry.key_store.as_deref(), Some(&*elsewhere));
+    assert!(elsewhere.is_dir() && passeur(&["check-config"], &other));
+}
+
+/// `init` with a key store.
+struct InitWith<'a>(&'a Path);
+
+impl InitWith<'_> {
+    fn run(&self, data: &Path) -> Result<(), Failure> {
+        init::run(
+            &init::InitArgs {
+                server_name: ruma::server_name!("example.org").to_owned(),
+                data: data.to_owned(),
+                key_store: Some(self.0.to_owned()),
+            },
+            &SeededRng::new(1),
+        )
+    }
+}
+
+#[test]
 fn expiry_status_succeeds_while_nothing_is_overdue() {
-    let folder = tempfile::tempdir().unwrap();
-    init("example.org", folder.path()).unwrap();
+    let folder = data_folder();
+    init("example.org", &folder.path()).unwrap();
     let config = folder.path().join("passeur.toml");
     assert!(passeur(&["expiry", "status"], &config));
 }

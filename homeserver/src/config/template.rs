@@ -2,13 +2,19 @@
 //!
 //! Invariant: it is accepted as it stands, and every commented line shows the default or a valid example.
 
-/// A new configuration for `server_name`, in which the data folder is the folder of the file.
+use std::path::Path;
+
+/// A new configuration for `server_name`, in which the data folder is the folder of the file, and the keys of what expires
+/// are in `key_store`.
 #[must_use]
-pub fn template(server_name: &ruma::ServerName) -> String {
-    TEMPLATE.replace("@SERVER_NAME@", server_name.as_str())
+pub fn template(server_name: &ruma::ServerName, key_store: &Path) -> String {
+    let key_store = toml::Value::from(key_store.display().to_string());
+    TEMPLATE
+        .replace("@SERVER_NAME@", server_name.as_str())
+        .replace("@KEY_STORE@", &key_store.to_string())
 }
 
-/// The text; only the server's name differs.
+/// The text; only the server's name and that folder differ.
 const TEMPLATE: &str = r##"# Configuration of a Passeur homeserver.
 #
 # Every key may be set from the environment too: PASSEUR__SECTION__KEY, as PASSEUR__LOG__LEVEL=debug.
@@ -121,6 +127,9 @@ mode = "closed"
 [expiry]
 # Expired content is destroyed this often, at most every 30 s.
 # purge_interval_ms = 10000
+# What expires is encrypted under keys in this folder, and unreadable for ever, in every copy, once they are destroyed. It lies apart
+# from the data and is in no backup. If it is lost, all that expires is lost.
+key_store = @KEY_STORE@
 
 [profiles]
 # Whether names and pictures are shown to those who are not logged in too, and to servers that share no room.

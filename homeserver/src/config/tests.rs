@@ -50,7 +50,7 @@ fn the_minimal_text_is_accepted_and_its_paths_start_at_its_folder() {
 
 #[test]
 fn the_template_is_accepted_as_it_stands_and_with_every_comment_removed_but_prose() {
-    let text = template(server_name!("example.org"));
+    let text = template(server_name!("example.org"), Path::new("/keys of 'passeur'"));
     read(&text, &[]).unwrap();
     let uncommented: Vec<&str> = text
         .lines()
@@ -136,7 +136,7 @@ fn contradictions_are_refused() {
     assert_snapshot!(complaint("[federation]\nenabled = false\n"), @r#"/etc/passeur/passeur.toml:7: listeners.0.resources has "federation", but federation.enabled is false: remove one of the two"#);
     assert_snapshot!(complaint("[federation]\nallowed_servers = []\n"), @"/etc/passeur/passeur.toml:9: federation.allowed_servers allows nobody: name servers, remove it to allow all, or set enabled = false");
     assert_snapshot!(complaint("[admin]\nusers = [\"@root:elsewhere.org\"]\n"), @"/etc/passeur/passeur.toml:9: admin.users.0 @root:elsewhere.org is no user of example.org:8448: administrators have accounts here");
-    assert_snapshot!(complaint("[expiry]\nkey_store = \"/keys\"\n"), @"/etc/passeur/passeur.toml:9: expiry.key_store has no effect yet, and a backup keeps what expires after it was made (docs/expiry.md): remove it");
+    assert_snapshot!(complaint("[expiry]\nkey_store = \"data/keys\"\n"), @"/etc/passeur/passeur.toml:9: expiry.key_store must be a folder apart from data_dir and media.path: a copy of the data must not take the keys along");
     assert_snapshot!(
         complaint("[registration]\nshared_secret = \"0123456789abcdef\"\nshared_secret_file = \"/etc/hostname\"\n"),
         @"/etc/passeur/passeur.toml:10: registration.shared_secret_file and shared_secret are both set: remove one"

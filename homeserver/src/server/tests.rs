@@ -200,3 +200,45 @@ async fn a_socket_behind_a_proxy_needs_the_proxys_word_for_tls() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_server_does_not_start_without_the_keys_of_its_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let server = start(&data).await;
+    let without = (*server.app().config).clone();
+    server.stop().await;
+    let keys = folder.path().join("keys");
+    let config = Config {
+        expiry: crate::config::ExpiryConfig {
+            key_store: Some(keys.clone()),
+            ..without.expiry.clone()
+        },
+        ..without.clone()
+    };
+    let start = async |config: &Config| {
+        let (clock, rng) = (Arc::new(MockClock::default()), Arc::new(SeededRng::new(2)));
+        Server::start_with(config.clone(), clock, rng, Arc::new(Network::default())).await
+    };
+    let refused = async |config: &Config| start(config).await.unwrap_err().to_string();
+    start(&config).await.unwrap().stop().await;
+    start(&config).await.unwrap().stop().await;
+    let error = refused(&without).await;
+    assert!(error.starts_with("expiry.key_store is not set"), "{error}");
+    let away = folder.path().join("away");
+    fs::rename(&keys, &away).unwrap();
+    let error = refused(&config).await;
+    assert!(error.contains("are missing"), "{error}");
+    assert!(!keys.exists(), "nothing new is made in their place");
+    fs::create_dir(&keys).unwrap();
+    for file in fs::read_dir(&away).unwrap() {
+        let name = file.unwrap().file_name();
+        create_private_file(&keys.join(name), b"no keys").unwrap();
+    }
+    let error = refused(&config).await;
+    assert!(error.contains("are damaged"), "{error}");
+    fs::remove_dir_all(&keys).unwrap();
+    fs::rename(&away, &keys).unwrap();
+    start(&config).await.unwrap().stop().await;
+}

@@ -21,7 +21,9 @@ use super::{
         transaction_ids,
     },
     events::Event,
-    expiry, remote_devices, rescinded, stays,
+    expiry, remote_devices, rescinded,
+    shred::{self, Seal, Shredder},
+    stays,
 };
 
 /// Events that one query asks for.
@@ -181,7 +183,7 @@ impl Change for RoomAppend {
             tx.flush().await?;
         }
         for (target, redaction) in &self.redactions {
-            remove_body(tx, target, redaction).await?;
+            remove_body(tx, room_id, target, redaction).await?;
         }
         self.note_missing(tx, room_id).await?;
         if let Some(changed_ms) = self.policy_changed_ms {
@@ -298,11 +300,9 @@ async fn write_event(
     } else {
         tx.insert_later(event_row(&new.event, position));
     }
-    if let Some(body) = new.event.body() {
-        let row = event_bodies::ActiveModel {
-            event_id: Set(id.clone()),
-            body: Set(body.to_vec()),
-        };
+    if let Some(body) = new.event.body()
+        && let Some(row) = body_row(tx, &new.event, body)?
+    {
         tx.insert_later_if_new(row);
     }
     if let Some((parent, rel_type)) = &new.relation {
@@ -313,6 +313,32 @@ async fn write_event(
         });
     }
     Ok(position)
+}
+
+/// The body as it is stored: sealed if it expires. None if it must not be stored, since its key was destroyed.
+fn body_row(
+    tx: &Tx,
+    event: &Event,
+    body: &[u8],
+) -> Result<Option<event_bodies::ActiveModel>, StoreError> {
+    let (id, room) = (event.id().as_str(), event.pdu.room_id.as_str());
+    let sealed = match (event.expiry_class, event.destroy_at) {
+        (Some(class_ms), Some(destroy_at)) => {
+            let slot = shred::slot(class_ms, destroy_at);
+            tx.shredder().seal(slot, room, id, body)?
+        }
+        _ => Seal::Plain,
+    };
+    let (bytes, sealed_until) = match sealed {
+        Seal::Plain => (body.to_vec(), None),
+        Seal::Sealed { bytes, until_ms } => (bytes, Some(until_ms)),
+        Seal::Destroyed => return Ok(None),
+    };
+    Ok(Some(event_bodies::ActiveModel {
+        event_id: Set(id.to_owned()),
+        body: Set(bytes),
+        sealed_until: Set(sealed_until),
+    }))
 }
 
 /// Gives an outlier its place in the graph, and the form in which the event came with it: where
@@ -436,10 +462,17 @@ fn transaction_row(transaction: &NewTransaction) -> transaction_ids::ActiveModel
 }
 
 async fn remove_body(
-    tx: &Tx,
+    tx: &mut Tx,
+    room: &OwnedRoomId,
     target: &OwnedEventId,
     redaction: &OwnedEventId,
 ) -> Result<(), StoreError> {
+    let sealed = event_bodies::Entity::find_by_id(target.as_str())
+        .filter(event_bodies::Column::SealedUntil.is_not_null())
+        .one(tx.connection())
+        .await?;
+    // Its copies in backups die with it, not only when the bucket ends.
+    tx.kill(sealed.and_then(|row| Shredder::kill(room.as_str(), target.as_str(), &row.body)));
     event_bodies::Entity::delete_by_id(target.as_str().to_owned())
         .exec(tx.connection())
         .await?;

@@ -9,7 +9,7 @@ use passeur_migrations::server::Migrator;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use sea_orm_migration::MigratorTrait;
 
-use super::StoreError;
+use super::{ShredKeys, StoreError};
 
 /// How long a connection waits for another process's write lock on SQLite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,6 +52,8 @@ pub struct StoreOptions {
     pub readers_max: u32,
     /// What all caches of rooms, events and keys may take together, in bytes.
     pub cache_bytes: u64,
+    /// Where the keys of expiring content are.
+    pub keys: ShredKeys,
 }
 
 impl StoreOptions {
@@ -61,6 +63,7 @@ impl StoreOptions {
             url: url.into(),
             readers_max: 4,
             cache_bytes: CACHE_BYTES,
+            keys: ShredKeys::default(),
         }
     }
 

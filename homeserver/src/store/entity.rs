@@ -14,6 +14,7 @@ pub mod event_bodies;
 pub mod event_relations;
 pub mod events;
 pub mod expiry_clock;
+pub mod expiry_key_store;
 pub mod expiry_policy_changes;
 pub mod fallback_keys;
 pub mod filters;

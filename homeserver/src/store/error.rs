@@ -1,6 +1,10 @@
 //! What can go wrong with the database. Callers answer 500 and log it once; nothing of it leaves.
 
+use std::sync::Arc;
+
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
+
+use super::KeyStoreError;
 
 /// SQLite's code for a full disk.
 const SQLITE_FULL: &str = "13";
@@ -43,6 +47,9 @@ pub enum StoreError {
         /// How many did.
         found: u64,
     },
+    /// The keys of expiring content could not be read or saved. Nothing was stored.
+    #[error(transparent)]
+    KeyStore(Arc<KeyStoreError>),
     /// The store is closed: the server is stopping.
     #[error("the database is closed")]
     Closed,
@@ -52,6 +59,12 @@ pub enum StoreError {
     /// The database URL names neither SQLite nor PostgreSQL.
     #[error("the database URL must begin with sqlite: or postgres:")]
     UnknownEngine,
+}
+
+impl From<KeyStoreError> for StoreError {
+    fn from(error: KeyStoreError) -> Self {
+        Self::KeyStore(Arc::new(error))
+    }
 }
 
 impl From<DbErr> for StoreError {

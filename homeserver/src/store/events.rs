@@ -342,7 +342,12 @@ impl Store {
         let mut read = Vec::with_capacity(skeletons.len());
         for row in skeletons {
             let version = self.version_of(&row.room_id).await?;
-            let body = bodies.remove(&row.event_id);
+            let body = match bodies.remove(&row.event_id) {
+                Some(body) => self
+                    .shredder
+                    .open_stored(&row.room_id, &row.event_id, body)?,
+                None => None,
+            };
             let event = Arc::new(from_row(row, body, &version)?);
             self.cache_read(&event, forgotten);
             read.push(event);

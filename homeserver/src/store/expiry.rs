@@ -26,8 +26,15 @@ use super::{
     connection::Connection,
     entity::{event_bodies, event_relations, events, expiry_clock, expiry_policy_changes},
     events::parse_ids,
+    shred::Kill,
 };
 use crate::clock::Clock;
+
+mod sealed;
+
+use self::sealed::Due;
+pub use self::sealed::RecordKeyStore;
+pub(super) use self::sealed::recorded_key_store;
 
 /// The key of the one row of `expiry_clock`.
 const CLOCK_ROW: i32 = 0;
@@ -46,11 +53,14 @@ pub(super) struct ExpiryState {
 
 impl ExpiryState {
     /// Reads the time that was persisted. A process that died may have left residue.
-    pub(super) async fn load(reader: &Connection) -> Result<Self, StoreError> {
+    /// `destroyed_ms` is what the key store has seen.
+    pub(super) async fn load(reader: &Connection, destroyed_ms: u64) -> Result<Self, StoreError> {
         let row = expiry_clock::Entity::find_by_id(CLOCK_ROW)
             .one(reader)
             .await?;
         let persisted_ms = row.map_or(0, |row| u64::try_from(row.high_water_ms).unwrap_or(0));
+        // The database may be an old one, from a backup.
+        let persisted_ms = persisted_ms.max(destroyed_ms);
         Ok(Self {
             clock: Mutex::new(None),
             persisted_ms,
@@ -228,12 +238,15 @@ impl Change for DestroyExpired {
     type Output = Destroyed;
 
     async fn apply(&self, tx: &mut Tx) -> Result<Destroyed, StoreError> {
-        let due: Vec<(String, Option<i64>, String, Option<i64>)> = events::Entity::find()
+        // Also where no event is due: media are under the same keys.
+        tx.kill([Kill::Through(u64::try_from(self.now_ms).unwrap_or(0))]);
+        let due: Vec<Due> = events::Entity::find()
             .select_only()
             .column(events::Column::EventId)
             .column(events::Column::DestroyAt)
             .column(events::Column::RoomId)
             .column(events::Column::Position)
+            .column(events::Column::ExpiryClass)
             .filter(events::Column::DestroyAt.lte(self.now_ms))
             .order_by_asc(events::Column::DestroyAt)
             .limit(self.limit)
@@ -245,6 +258,8 @@ impl Change for DestroyExpired {
         };
         let oldest_ms = *oldest_ms;
         let ids: Vec<&str> = due.iter().map(|(id, ..)| id.as_str()).collect();
+        let early = sealed::early_kills(tx, &due, self.now_ms).await?;
+        tx.kill(early);
         event_bodies::Entity::delete_many()
             .filter(event_bodies::Column::EventId.is_in(ids.iter().copied()))
             .exec(tx.connection())
@@ -258,7 +273,7 @@ impl Change for DestroyExpired {
             .filter(events::Column::EventId.is_in(ids))
             .exec(tx.connection())
             .await?;
-        for (id, _, room, position) in &due {
+        for (id, _, room, position, _) in &due {
             // Clients were told of it in a sync, and are to drop it.
             if position.is_some()
                 && let Ok(room) = <&RoomId>::try_from(room.as_str())
@@ -339,6 +354,7 @@ impl Change for ShortenDeadlines {
         for new in &self.deadlines {
             shorten(tx, new).await?;
         }
+        sealed::seal(tx, self).await?;
         use expiry_policy_changes::Column;
         let (room, changed_ms) = (self.change.room_id.as_str(), self.change.changed_ms);
         // If the policy has changed again meanwhile, that change begins from the start.

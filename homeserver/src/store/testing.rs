@@ -20,7 +20,9 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statemen
 
 use crate::http::log;
 
-use super::{Change, Engine, Store, StoreError, StoreOptions, Tx};
+use super::{Change, Engine, ShredKeys, Store, StoreError, StoreOptions, Tx};
+
+pub(crate) mod keys;
 
 /// Where Debian keeps the programs of PostgreSQL 15.
 const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
@@ -30,10 +32,11 @@ const URL_FILE: &str = "database.url";
 const READERS: u32 = 2;
 /// Tables that may be read from end to end: they hold a few rows, or are read so only when the server starts or an administrator
 /// asks.
-const MAY_BE_SCANNED: [&str; 14] = [
+const MAY_BE_SCANNED: [&str; 15] = [
     "destination_rooms",
     "destinations",
     "expiry_clock",
+    "expiry_key_store",
     "expiry_policy_changes",
     "login_tokens",
     "openid_tokens",
@@ -69,6 +72,16 @@ pub(crate) fn engine() -> Engine {
 pub(crate) async fn open_in(folder: &Path) -> Arc<Store> {
     log::captured::keep_all();
     Store::open(&options_in(folder)).await.unwrap()
+}
+
+/// As [`open_in`], with keys for what expires.
+pub(crate) async fn open_with_keys(folder: &Path, keys: ShredKeys) -> Arc<Store> {
+    log::captured::keep_all();
+    let options = StoreOptions {
+        keys,
+        ..options_in(folder)
+    };
+    Store::open(&options).await.unwrap()
 }
 
 /// Where the database of a folder is.

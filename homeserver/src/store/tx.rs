@@ -10,11 +10,17 @@ use std::{
     collections::HashMap,
     future::Future,
     pin::Pin,
+    sync::Arc,
 };
 
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, Iterable, sea_query::OnConflict};
 
-use super::{LogKind, LogRow, Scope, StoreError, connection::Transaction, entity::log};
+use super::{
+    LogKind, LogRow, Scope, StoreError,
+    connection::Transaction,
+    entity::log,
+    shred::{Kill, Shredder},
+};
 
 /// Bound parameters in one insert: what is prepared for a statement stays in memory, some hundred bytes a parameter.
 const PARAMETERS_MAX: usize = 1024;
@@ -80,6 +86,8 @@ pub struct Tx {
     appended: Vec<LogRow>,
     waiting: Vec<Box<dyn Waiting>>,
     index: HashMap<(TypeId, bool), usize>,
+    shredder: Arc<Shredder>,
+    kills: Vec<Kill>,
 }
 
 impl std::fmt::Debug for Tx {
@@ -91,8 +99,10 @@ impl std::fmt::Debug for Tx {
 }
 
 impl Tx {
-    pub(super) fn new(connection: Transaction, head: i64) -> Self {
+    pub(super) fn new(connection: Transaction, head: i64, shredder: Arc<Shredder>) -> Self {
         Self {
+            shredder,
+            kills: Vec::new(),
             connection,
             head,
             appended: Vec::new(),
@@ -106,6 +116,16 @@ impl Tx {
     /// It does not see rows that wait in [`Tx::insert_later`].
     pub(crate) fn connection(&self) -> &Transaction {
         &self.connection
+    }
+
+    /// What seals that which expires.
+    pub(super) fn shredder(&self) -> &Shredder {
+        &self.shredder
+    }
+
+    /// Destroys keys just before this transaction is committed.
+    pub(super) fn kill(&mut self, kills: impl IntoIterator<Item = Kill>) {
+        self.kills.extend(kills);
     }
 
     /// The position given last; the head of the log so far.
@@ -189,6 +209,7 @@ impl Tx {
             connection: self.connection,
             head: self.head,
             appended: self.appended,
+            kills: self.kills,
         })
     }
 
@@ -203,6 +224,7 @@ pub(super) struct Finished {
     pub(super) connection: Transaction,
     pub(super) head: i64,
     pub(super) appended: Vec<LogRow>,
+    pub(super) kills: Vec<Kill>,
 }
 
 fn log_row(row: &LogRow) -> log::ActiveModel {

@@ -19,6 +19,7 @@ use super::{
     Engine, Heads, LogRow, StoreError, StoreOptions, Tx, connect,
     connection::{self, Connection, Transaction},
     entity::log,
+    shred::Shredder,
 };
 
 /// Changes that may wait for the writer; more wait in their callers.
@@ -138,6 +139,7 @@ impl Writer {
         options: StoreOptions,
         engine: Engine,
         heads: Arc<Heads>,
+        shredder: Arc<Shredder>,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let sender = jobs.downgrade();
@@ -149,6 +151,7 @@ impl Writer {
                 is_broken: false,
                 engine,
                 heads,
+                shredder,
                 waiting,
                 checkpoints: checkpoints_waiting,
             }
@@ -222,6 +225,7 @@ struct Task {
     is_broken: bool,
     engine: Engine,
     heads: Arc<Heads>,
+    shredder: Arc<Shredder>,
     waiting: mpsc::Receiver<Box<dyn Waiting>>,
     checkpoints: mpsc::Receiver<Checkpoint>,
 }
@@ -318,6 +322,11 @@ impl Task {
                 return Err(Failure::Member(error));
             }
         };
+        // What is about to be acknowledged must be readable after a crash, and what is about to be forgotten must not.
+        if let Err(error) = self.shredder.save(&finished.kills).await {
+            self.is_broken |= finished.connection.rollback().await.is_err();
+            return Err(Failure::All(error));
+        }
         if let Err(error) = finished.connection.commit().await {
             self.is_broken = true;
             return Err(Failure::All(StoreError::of_commit(error)));
@@ -376,7 +385,8 @@ impl Task {
             true => foreign_rows(&connection, known).await?,
             false => Vec::new(),
         };
-        Ok((Tx::new(connection, head), foreign))
+        let shredder = Arc::clone(&self.shredder);
+        Ok((Tx::new(connection, head, shredder), foreign))
     }
 }
 
@@ -427,6 +437,7 @@ fn clone(error: &StoreError) -> StoreError {
             expected: *expected,
             found: *found,
         },
+        StoreError::KeyStore(error) => StoreError::KeyStore(Arc::clone(error)),
         StoreError::Closed => StoreError::Closed,
         StoreError::Panicked => StoreError::Panicked,
         StoreError::UnknownEngine => StoreError::UnknownEngine,

@@ -62,9 +62,11 @@ fn every_command_on_the_data_is_typed_as_the_user_of_the_service() {
 
 #[test]
 fn the_commands_work_in_their_order() {
-    let folder = tempfile::tempdir().unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("passeur");
+    fs::create_dir(&folder).unwrap();
     // As the README's `chmod 700` does.
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
     let mut seen = Vec::new();
     for line in commands() {
         let Some(arguments) = line.strip_prefix(AS_SERVICE) else {
@@ -72,7 +74,7 @@ fn the_commands_work_in_their_order() {
         };
         let verb: Vec<_> = arguments.split(' ').take(2).collect();
         seen.push(verb[0].to_owned());
-        let mut child = typed(&line, folder.path()).spawn().unwrap();
+        let mut child = typed(&line, &folder).spawn().unwrap();
         if verb[0] == "serve" {
             // A folder that is open to others, or a file, would be warned of before.
             let stderr = BufReader::new(child.stderr.take().unwrap());

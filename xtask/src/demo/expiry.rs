@@ -1,7 +1,7 @@
 //! A message passes its deadline: afterwards both servers answer with a stub, and hold no byte of its ciphertext.
 //!
-//! Before the deadline the same search must find the ciphertext in the files of both servers, or finding nothing later
-//! would prove nothing.
+//! Before the deadline they answer with the ciphertext, but have it in no file either, since they store it under keys that die with
+//! it. The same search must find the message's id in the files of both, or finding nothing would prove nothing.
 
 use std::time::Duration;
 
@@ -61,15 +61,16 @@ pub(crate) async fn watch(
     report.step("Alice sent a message that lives for 30 seconds, and Bob read it:");
     report.quote(TEXT);
     for side in sides {
-        if scan::files_with(&side.org.folder, &sent.ciphertext)?.is_empty() {
+        if scan::files_with(&side.org.folder, sent.id.as_str())?.is_empty() {
             return Err(format!(
-                "the search finds no ciphertext in the files of the {} though its server has it",
+                "the search does not find the message's id in the files of the {} though its server has it",
                 side.org.name
             ));
         }
+        scan::expect_none(&side.org.folder, &sent.ciphertext)?;
         scan::expect_none(&side.org.folder, TEXT)?;
     }
-    report.step("its ciphertext is in the files of both servers; waiting for the deadline");
+    report.step("both servers have it, and in no file, but under a key; waiting for the deadline");
     tokio::time::sleep_until(sent.deadline + AFTER).await;
     for side in sides {
         let event = side.person.event(room.id(), &sent.id).await?;

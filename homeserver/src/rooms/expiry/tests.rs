@@ -1,173 +1,18 @@
 //! The purge on a real database, whose files are read byte by byte.
 
-use std::{path::Path, time::Duration};
-
-use ruma::{OwnedRoomId, OwnedUserId, RoomVersionId};
-use serde_json::{Value, json, value::to_raw_value};
-use tempfile::TempDir;
+use serde_json::json;
 
 use super::*;
 use crate::{
-    app::{App, Foundation},
-    clock::{MockClock, SeededRng},
-    config::Config,
-    key_files,
-    outbound::testing::{Network, key_pair},
-    rooms::{Draft, NewRoom, Preset, Profile, Transaction, projection},
-    store::{Engine, NewEvent, RoomAppend, Store, testing},
+    clock::MockClock,
+    rooms::{Draft, Transaction, projection},
+    store::{Engine, NewEvent, RoomAppend, testing},
 };
 
-const HOUR: Duration = Duration::from_secs(3600);
-const MARKER: &str = "the marker that must vanish";
+mod shredded;
+mod world;
 
-/// A server whose process can be ended and begun again on the same files.
-struct World {
-    folder: TempDir,
-    clock: MockClock,
-    rooms: Arc<Rooms>,
-    purge: Purge,
-}
-
-async fn start(folder: TempDir, clock: MockClock) -> World {
-    let store = testing::open_in(folder.path()).await;
-    let config = Config::for_test("one.example".try_into().unwrap(), folder.path().into());
-    if !config.token_key_path().exists() {
-        key_files::create(&config.token_key_path(), &SeededRng::new(8)).unwrap();
-    }
-    let drain = Drain::new();
-    let app = App::new(Foundation {
-        clock: Arc::new(clock.clone()),
-        rng: Arc::new(SeededRng::new(7)),
-        config: Arc::new(config.clone()),
-        store,
-        token_key: key_files::load_token_key(&config.token_key_path()).unwrap(),
-        signing_key: key_pair("1"),
-        retired_keys: Vec::new(),
-        transport: Arc::new(Network::default()),
-        drain: drain.clone(),
-    });
-    let rooms = Arc::clone(&app.rooms);
-    let purge = Purge::new(Arc::clone(&rooms), drain, Duration::from_secs(10));
-    World {
-        folder,
-        clock,
-        rooms,
-        purge,
-    }
-}
-
-async fn world() -> World {
-    start(TempDir::new().unwrap(), MockClock::default()).await
-}
-
-fn alice() -> OwnedUserId {
-    "@alice:one.example".try_into().unwrap()
-}
-
-impl World {
-    fn store(&self) -> &Store {
-        &self.rooms.context.store
-    }
-
-    async fn room(&self) -> OwnedRoomId {
-        let new = NewRoom {
-            creator: alice(),
-            profile: Profile::default(),
-            version: RoomVersionId::V12,
-            preset: Preset::PrivateChat,
-            creation_content: Default::default(),
-            power_levels: Default::default(),
-            initial_state: Vec::new(),
-            name: None,
-            topic: None,
-            alias: None,
-            invite: Vec::new(),
-            invite_remote: Vec::new(),
-            is_direct: false,
-        };
-        self.rooms.create(&new).await.unwrap()
-    }
-
-    async fn send(&self, draft: Draft) -> OwnedEventId {
-        self.rooms.send(draft).await.unwrap()
-    }
-
-    async fn policy(&self, room: &OwnedRoomId, ttl_ms: u64) {
-        let content = json!({ "default_ms": ttl_ms, "max_ms": ttl_ms });
-        let draft = Draft {
-            state_key: Some(String::new()),
-            ..draft(room, "org.passeur.room.expiry", content)
-        };
-        self.send(draft).await;
-    }
-
-    async fn has_body(&self, id: &OwnedEventId) -> bool {
-        self.store().forget_events([&**id]);
-        self.event(id).await.has_body()
-    }
-
-    async fn event(&self, id: &OwnedEventId) -> Arc<Event> {
-        self.store().event(id).await.unwrap().unwrap()
-    }
-
-    async fn is_shown(&self, id: &OwnedEventId) -> bool {
-        projection::is_shown(&*self.event(id).await, self.rooms.showing_ms())
-    }
-
-    async fn pass(&mut self) {
-        assert!(self.purge.pass().await.unwrap().is_done);
-    }
-
-    /// A process that was killed: nothing is closed in good order.
-    async fn kill(self) -> Self {
-        let Self { folder, clock, .. } = self;
-        start(folder, clock).await
-    }
-}
-
-fn draft(room: &OwnedRoomId, kind: &str, content: Value) -> Draft {
-    Draft {
-        room_id: room.clone(),
-        sender: alice(),
-        kind: kind.into(),
-        state_key: None,
-        content: to_raw_value(&content).unwrap(),
-        redacts: None,
-        transaction: None,
-        timestamp_ms: None,
-    }
-}
-
-/// A message that lives for half a minute.
-fn short(room: &OwnedRoomId) -> Draft {
-    let content = json!({ "body": MARKER, "org.passeur.expiry": { "ttl_ms": 30_000 } });
-    draft(room, "m.room.encrypted", content)
-}
-
-/// The files that hold some bytes.
-fn files_with(folder: &Path, needle: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let bytes = std::fs::read(&path).unwrap_or_default();
-        if bytes
-            .windows(needle.len())
-            .any(|window| window == needle.as_bytes())
-        {
-            found.push(path.file_name().unwrap().to_string_lossy().into_owned());
-        }
-    }
-    found
-}
-
-/// Checks whether the database's files hold some bytes. Those of PostgreSQL are the cluster's: it is told to delete, and what
-/// it keeps on disk is not ours to promise.
-fn expect_in_files(folder: &Path, needle: &str, held: bool) {
-    if testing::engine() == Engine::Sqlite {
-        let found = files_with(folder, needle);
-        assert_eq!(!found.is_empty(), held, "{found:?}");
-    }
-}
+use world::*;
 
 #[tokio::test]
 async fn after_its_deadline_no_file_holds_a_message_or_what_relates_to_it() {

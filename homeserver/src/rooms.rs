@@ -68,6 +68,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod thirdparty;
+mod thread_root;
 mod threads;
 pub mod typing;
 mod upgrade;

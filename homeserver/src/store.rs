@@ -109,6 +109,7 @@ pub use self::{
     pushers::{MovePusher, PusherRow},
     receipts::{READ, READ_PRIVATE, ReceiptNote, ReceiptRow, RecordFullyRead, RecordReceipt},
     registration_tokens::{CreateRegistrationToken, RegistrationToken, RevokeRegistrationToken},
+    relations::REDACTS,
     remote_devices::{ChangeRemoteDevices, RemoteChange, RemoteDeviceList, StoreRemoteDevices},
     reports::{KeepReport, RemoveReport, Report},
     rooms::{ForgetRoom, ForgetTransactions, Membership, MembershipRow, RoomRow},

@@ -19,13 +19,15 @@ pub(crate) mod set_room_account_data;
 pub(super) const ITEM_BYTES_MAX: usize = 64 * 1024;
 /// The longest type, in bytes.
 const TYPE_BYTES_MAX: usize = passeur_protocol::limits::ID_BYTES_MAX;
+/// What is set by endpoints of its own; the rule "applies to both global and room-specific account data".
+const MANAGED: [&str; 2] = ["m.fully_read", "m.push_rules"];
 
 /// Whether an item may be stored under this type.
 ///
 /// # Errors
 /// 405 `M_BAD_JSON` for types that the server manages; `M_TOO_LARGE`; `M_BAD_JSON`.
-fn check(event_type: &str, managed: &[&str], content: &RawValue) -> Result<(), ApiError> {
-    if managed.contains(&event_type) {
+fn check(event_type: &str, content: &RawValue) -> Result<(), ApiError> {
+    if MANAGED.contains(&event_type) {
         return Err(ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             ErrorKind::BadJson,

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use passeur_protocol::json::check_client_json;
-use ruma::api::{IncomingRequest, IncomingRequestExt, OutgoingResponse, OutgoingResponseExt};
+use ruma::api::{
+    IncomingRequest, IncomingRequestExt, OutgoingResponse, OutgoingResponseExt,
+    error::{DeserializationError, FromHttpRequestError},
+};
 
 use super::error::ApiError;
 
@@ -105,22 +108,32 @@ pub fn parse_json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Api
 /// Turns the parts of a request into a typed one. The body was read strictly.
 ///
 /// # Errors
-/// `M_BAD_JSON` for a body of another shape,
+/// `M_NOT_JSON` for no body where there must be one, `M_BAD_JSON` for a body of another shape,
 /// `M_INVALID_PARAM` for wrong values in path or query.
 pub fn decode<T: IncomingRequest>(
     parts: Parts,
     body: Bytes,
     arguments: &[String],
 ) -> Result<T, ApiError> {
-    // A GET carries no body; anything else without one means an empty object, as old clients do.
-    let body = if body.is_empty() && T::METHOD != http::Method::GET {
+    let is_empty = body.is_empty() && T::METHOD != http::Method::GET;
+    // Nothing is no JSON, and what is put is whatever the body says.
+    if is_empty && T::METHOD == http::Method::PUT {
+        return Err(ApiError::not_json("The body is not JSON"));
+    }
+    // A POST without a body means an empty object, as old clients do, where that means something.
+    let body = if is_empty {
         Bytes::from_static(b"{}")
     } else {
         body
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let request = http::Request::from_parts(parts, body.as_ref());
-    T::try_from_http_request(request, &arguments).map_err(|error| ApiError::from_decoding(&error))
+    T::try_from_http_request(request, &arguments).map_err(|error| match &error {
+        FromHttpRequestError::Deserialization(DeserializationError::Json(_)) if is_empty => {
+            ApiError::not_json("The body is not JSON")
+        }
+        error => ApiError::from_decoding(error),
+    })
 }
 
 impl<T: OutgoingResponse> IntoResponse for RumaResponse<T> {

@@ -22,8 +22,8 @@ use super::{
     deadline::{PolicyIds, policy_ids},
 };
 use crate::store::{
-    Event, EventStatus, LogKind, Membership, NewEvent, NewMembership, NewTransaction, RoomAppend,
-    RoomRow, RoomStateMap, StateChange, StateGroup, StoreError,
+    Event, EventStatus, LogKind, Membership, NewEvent, NewMembership, NewTransaction, REDACTS,
+    RoomAppend, RoomRow, RoomStateMap, StateChange, StateGroup, StoreError,
 };
 
 mod event;
@@ -50,9 +50,6 @@ pub(super) struct Chain<'a> {
     /// The events that hold the room's expiry policy before the chain.
     pub(super) policy_before: PolicyIds,
 }
-
-/// How a redaction is noted among the relations, so that a target that comes later is found.
-pub(super) const REDACTS: &str = "redacts";
 
 /// A state with its place among the groups.
 #[derive(Clone, Debug)]
@@ -146,6 +143,7 @@ impl<'a> Chain<'a> {
         let draft = &*self.with_target(draft)?;
         let signed = self.draft(draft).await?;
         self.must_be_new_annotation(signed.pdu()).await?;
+        self.must_begin_at_a_root(signed.pdu()).await?;
         let redacted = match &draft.redacts {
             Some(target) => Some(self.redactable(signed.pdu(), target).await?),
             None => None,

@@ -13,11 +13,8 @@ use passeur_protocol::{pdu::Pdu, power_levels::PowerLevels};
 use ruma::{EventId, OwnedEventId, events::TimelineEventType};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{
-    Draft, SendError,
-    chain::{Chain, REDACTS},
-};
-use crate::store::{Event, EventStatus, LogKind, StoreError};
+use super::{Draft, SendError, chain::Chain};
+use crate::store::{Event, EventStatus, LogKind, REDACTS, StoreError};
 
 /// Redactions of one event, made before it came, that are looked at.
 const REDACTIONS_MAX: u64 = 1_000;

@@ -89,6 +89,9 @@ pub enum SendError {
     /// The user has annotated the same event in the same way before.
     #[error("annotated already")]
     DuplicateAnnotation,
+    /// A thread was to begin at an event that itself relates to another.
+    #[error("no root of a thread")]
+    NotAThreadRoot,
     /// An event of another server that the room's rules do not allow; it stays rejected.
     #[error("rejected")]
     Rejected(String),

@@ -15,7 +15,7 @@ use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId};
 use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
-    Store, StoreError,
+    REDACTS, Store, StoreError,
     entity::{event_bodies, event_relations, events, rooms},
 };
 
@@ -266,7 +266,7 @@ impl Store {
         self.events(&ids).await
     }
 
-    /// The events that relate to `parent`, newest first; at most `limit`.
+    /// The events that relate to `parent`, newest first; at most `limit`. Those that redact it are given by their name alone.
     ///
     /// # Errors
     /// As [`Store::event`].
@@ -280,9 +280,10 @@ impl Store {
             .select_only()
             .column(event_relations::Column::Child)
             .filter(event_relations::Column::Parent.eq(parent.as_str()));
-        if let Some(rel_type) = rel_type {
-            query = query.filter(event_relations::Column::RelType.eq(rel_type));
-        }
+        query = query.filter(match rel_type {
+            Some(rel_type) => event_relations::Column::RelType.eq(rel_type),
+            None => event_relations::Column::RelType.ne(REDACTS),
+        });
         let child = event_relations::Entity::belongs_to(events::Entity)
             .from(event_relations::Column::Child)
             .to(events::Column::EventId);

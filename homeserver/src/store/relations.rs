@@ -23,6 +23,8 @@ use super::{
 const BUNDLED_REL_TYPES: [&str; 3] = ["m.replace", "m.thread", "m.reference"];
 /// Relations that one query reads: more have no place in an answer.
 const CHILDREN_MAX: u64 = 5000;
+/// How a redaction is noted among the relations, so that a target that comes later is found: it is no child of its target.
+pub const REDACTS: &str = "redacts";
 /// Events that one query asks for.
 const PARENTS_PER_QUERY_MAX: usize = 500;
 /// How many lonely events are remembered; each costs about 100 bytes.
@@ -62,7 +64,7 @@ impl Store {
         }
     }
 
-    /// The events that relate to any of `parents` in whatever way; at most [`CHILDREN_MAX`].
+    /// The events that relate to any of `parents` in whatever way, but for what redacts them; at most [`CHILDREN_MAX`].
     ///
     /// # Errors
     /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
@@ -74,6 +76,7 @@ impl Store {
         for some in parents.chunks(PARENTS_PER_QUERY_MAX) {
             let rows = event_relations::Entity::find()
                 .filter(event_relations::Column::Parent.is_in(some.iter().map(|id| id.as_str())))
+                .filter(event_relations::Column::RelType.ne(REDACTS))
                 .limit(CHILDREN_MAX)
                 .all(self.reader())
                 .await?;

@@ -276,6 +276,22 @@ impl Store {
         read.collect()
     }
 
+    /// A user's account data of one room.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Corrupt`] if a row cannot be read.
+    pub async fn account_data_of_room(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+    ) -> Result<Vec<AccountDatum>, StoreError> {
+        let rows = account_data::Entity::find()
+            .filter(account_data::Column::UserId.eq(user.as_str()))
+            .filter(account_data::Column::RoomId.eq(room.as_str()))
+            .all(self.reader());
+        rows.await?.into_iter().map(datum).collect()
+    }
+
     /// A user's account data, global and of rooms: all of it, or that of some types.
     ///
     /// # Errors
@@ -292,15 +308,6 @@ impl Store {
                 .filter(account_data::Column::EventType.is_in(kinds.iter().map(String::as_str)));
         }
         let rows = query.all(self.reader()).await?;
-        let datum = |row: account_data::Model| {
-            let room_id = (!row.room_id.is_empty()).then(|| OwnedRoomId::try_from(row.room_id));
-            let corrupt = |_| StoreError::corrupt("account_data", "room_id");
-            Ok(AccountDatum {
-                room_id: room_id.transpose().map_err(corrupt)?,
-                kind: row.event_type,
-                content: row.content,
-            })
-        };
         rows.into_iter().map(datum).collect()
     }
 
@@ -362,4 +369,14 @@ mod tests {
             "{bytes}"
         );
     }
+}
+
+fn datum(row: account_data::Model) -> Result<AccountDatum, StoreError> {
+    let room_id = (!row.room_id.is_empty()).then(|| OwnedRoomId::try_from(row.room_id));
+    let corrupt = |_| StoreError::corrupt("account_data", "room_id");
+    Ok(AccountDatum {
+        room_id: room_id.transpose().map_err(corrupt)?,
+        kind: row.event_type,
+        content: row.content,
+    })
 }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue as RawJsonValue;
 use super::{
     Sync,
     device_lists::DeviceLists,
+    room::write_list,
     state::{State, StateQuery},
     timeline::{Interval, Timeline, TimelineQuery},
     window::Window,
@@ -72,7 +73,11 @@ impl Sync {
             }
             state = self.left_state(window, &snapshot, &timeline, &stay).await?;
         }
+        let data = self.room_account_data(window, &row.room_id, false).await?;
         out.open();
+        if !data.is_empty() {
+            write_list(out.key("account_data"), &data);
+        }
         self.write_events(out, window, &timeline, &state).await?;
         out.close();
         Ok(true)

@@ -151,22 +151,25 @@ impl Sync {
         Ok(!events.is_empty() && window.after.is_some())
     }
 
-    /// The account data of a room, as events.
+    /// The account data of a room, as events: `all` of it, for a client that does not know the room, or what is new.
     pub(super) async fn room_account_data(
         &self,
         window: &Window<'_>,
         room: &RoomId,
+        all: bool,
     ) -> Result<Vec<Vec<u8>>, StoreError> {
         let section = &window.request.filter.room_account_data;
         if !section.allows_room(room) {
             return Ok(Vec::new());
         }
         let user = &window.request.user_id;
-        let data = window
-            .own
-            .data
-            .iter()
-            .filter(|datum| datum.room_id.as_deref() == Some(room));
+        let stored = match all && window.after.is_some() {
+            true => Some(self.context.store.account_data_of_room(user, room).await?),
+            // A first answer has read everything.
+            false => None,
+        };
+        let data = stored.as_ref().unwrap_or(&window.own.data).iter();
+        let data = data.filter(|datum| datum.room_id.as_deref() == Some(room));
         let data = data.filter(|datum| section.allows_type(&datum.kind, user));
         Ok(data.map(event_of).collect())
     }

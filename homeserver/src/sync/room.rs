@@ -71,7 +71,9 @@ impl Sync {
             .await?;
         receipts.retain(|receipt| !window.ignores(&receipt.user));
         let typing = self.typing(window, &row.room_id);
-        let data = self.room_account_data(window, &row.room_id).await?;
+        let data = self
+            .room_account_data(window, &row.room_id, known_upto.is_none())
+            .await?;
         let read = receipts
             .iter()
             .any(|receipt| ephemeral::is_own(receipt, &window.request.user_id));

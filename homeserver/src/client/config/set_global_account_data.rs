@@ -15,9 +15,6 @@ use crate::{
     store::SetAccountData,
 };
 
-/// What is set by endpoints of its own.
-const MANAGED: [&str; 2] = ["m.fully_read", "m.push_rules"];
-
 /// Stores an item of the requester's account data.
 pub(crate) async fn set_global_account_data_route(
     State(app): State<App>,
@@ -26,7 +23,7 @@ pub(crate) async fn set_global_account_data_route(
 ) -> ApiResult<v3::Response> {
     requester.must_be(&request.user_id)?;
     let event_type = request.event_type.to_string();
-    check(&event_type, &MANAGED, request.data.json())?;
+    check(&event_type, request.data.json())?;
     let change = SetAccountData {
         user_id: requester.user_id,
         room_id: None,

@@ -11,7 +11,7 @@ use crate::{
     app::App,
     client::config::{ITEM_BYTES_MAX, too_many},
     http::{
-        decode::{ApiResult, Ruma, RumaResponse},
+        decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, path_arguments, read_json},
         error::ApiError,
         requester::Requester,
     },
@@ -21,14 +21,21 @@ use crate::{
 /// Bytes of the hash that make the id.
 const ID_BYTES: usize = 12;
 
-/// Stores a filter.
+/// Stores a filter, as it came: what is read again is what was posted.
 pub(crate) async fn create_filter_route(
     State(app): State<App>,
     requester: Requester,
-    Ruma(request): Ruma<v3::Request>,
+    request: axum::extract::Request,
 ) -> ApiResult<v3::Response> {
+    let (mut parts, body) = request.into_parts();
+    let arguments = path_arguments(&mut parts, &()).await?;
+    let body = read_json(body, BODY_BYTES_MAX).await?;
+    let definition = match str::from_utf8(&body) {
+        Ok(text) if !text.is_empty() => text.to_owned(),
+        _ => return Err(ApiError::not_json("The body is not JSON")),
+    };
+    let request: v3::Request = decode(parts, body, &arguments)?;
     requester.must_be(&request.user_id)?;
-    let definition = serde_json::to_string(&request.filter).map_err(|_| ApiError::internal())?;
     if definition.len() > ITEM_BYTES_MAX {
         return Err(ApiError::too_large());
     }

@@ -98,10 +98,10 @@ async fn is_in_thread(app: &App, event: &Arc<Event>, thread: &str) -> Result<boo
     Ok(threads.first().is_some_and(|found| found == thread))
 }
 
-/// Moves the requester's marker of what has been read in full.
+/// Moves the requester's marker of what has been read in full: "The event MUST belong to the room."
 ///
 /// # Errors
-/// `M_FORBIDDEN` if the requester is not in the room.
+/// `M_FORBIDDEN` if the requester is not in the room, `M_NOT_FOUND` if they see no such event.
 pub(crate) async fn record_fully_read(
     app: &App,
     requester: &Requester,
@@ -109,10 +109,11 @@ pub(crate) async fn record_fully_read(
     event: &EventId,
 ) -> Result<(), ApiError> {
     let room = ReadableRoom::joined(app, requester, room).await?;
+    let event = room.event(event).await?;
     let marker = RecordFullyRead {
         room_id: room.snapshot.room_id.clone(),
         user_id: requester.user_id.clone(),
-        event_id: event.to_owned(),
+        event_id: event.id().to_owned(),
     };
     app.store.commit(marker).await?;
     Ok(())

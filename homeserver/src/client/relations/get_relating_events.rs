@@ -125,18 +125,20 @@ async fn relating(
         None => None,
     };
     let back = query.direction == Direction::Backward;
-    let related = if query.recurse {
+    let (related, depth) = if query.recurse {
         indirectly_relating(app, query.parent, query.rel_type.as_deref()).await?
     } else {
-        app.store
-            .relations(query.parent, query.rel_type.as_deref(), RELATIONS_MAX)
-            .await?
+        let rel_type = query.rel_type.as_deref();
+        let read = app.store.relations(query.parent, rel_type, RELATIONS_MAX);
+        (read.await?, 1)
     };
     let mut related = room.visible(related).await?;
     let (low, high) = if back { (to, from) } else { (from, to) };
     related.retain(|event| {
         let order = event.room_order;
         event.is_accepted()
+            // What redacts an event is no child of it.
+            && event.pdu.redacts.as_deref() != Some(query.parent)
             && event.pdu.room_id == query.room
             && query
                 .kind
@@ -163,19 +165,20 @@ async fn relating(
         out.key("prev_batch").string(token);
     }
     if query.recurse {
-        out.key("recursion_depth").number(DEPTH_MAX);
+        out.key("recursion_depth").number(depth);
     }
     out.close();
     Ok(answer(out))
 }
 
 /// The events that relate to one, to those that relate to it, and so on, [`DEPTH_MAX`] deep; of them those of one way of relating,
-/// if one is given.
+/// if one is given. Answers too how deep there was something.
 async fn indirectly_relating(
     app: &App,
     parent: &EventId,
     rel_type: Option<&str>,
-) -> Result<Vec<Arc<Event>>, StoreError> {
+) -> Result<(Vec<Arc<Event>>, i64), StoreError> {
+    let mut depth = 0;
     let mut seen: HashSet<OwnedEventId> = HashSet::from([parent.to_owned()]);
     let mut wanted = Vec::new();
     let mut level = vec![parent.to_owned()];
@@ -190,10 +193,11 @@ async fn indirectly_relating(
                 next.push(row.child);
             }
         }
+        depth += i64::from(!next.is_empty());
         if next.is_empty() || seen.len() as u64 > RELATIONS_MAX {
             break;
         }
         level = next;
     }
-    app.store.events(&wanted).await
+    Ok((app.store.events(&wanted).await?, depth))
 }

@@ -266,10 +266,107 @@ async fn a_tag_keeps_what_else_it_says() {
     );
     expect_ok(
         server
-            .put(&alice, &format!("{tags}/u.bare"), Value::Null)
+            .put(&alice, &format!("{tags}/u.bare"), json!({}))
             .await,
     );
     let kept = expect_ok(server.get(&alice, &tags).await);
     assert_eq!(kept["tags"]["u.work"], tag, "{kept}");
     assert_eq!(kept["tags"]["u.bare"], json!({}));
+}
+
+#[tokio::test]
+async fn what_the_server_manages_is_no_account_data_of_a_room_either() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let room = server.room(&alice, json!({})).await;
+    for kind in ["m.push_rules", "m.fully_read"] {
+        for place in ["", &format!("/rooms/{room}")] {
+            let path = format!("/user/{}{place}/account_data/{kind}", alice.id);
+            let answer = server.put(&alice, &path, json!({})).await;
+            assert_eq!(answer.0, 405, "{path} {}", answer.1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_filter_is_read_as_it_was_posted() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let path = format!("/user/{}/filter", alice.id);
+    let posted = json!({
+        "event_format": "client", "event_fields": ["type", "content"],
+        "room": {
+            "include_leave": false, "org.example.more": {"a": 1},
+            "timeline": {"limit": 10, "not_senders": [], "lazy_load_members": false},
+        },
+    });
+    let answer = expect_ok(server.post(&alice, &path, posted.clone()).await);
+    let id = answer["filter_id"].as_str().unwrap();
+    let read = expect_ok(server.get(&alice, &format!("{path}/{id}")).await);
+    assert_eq!(read, posted);
+    server.sync(&alice, "", &format!("&filter={id}")).await;
+}
+
+#[tokio::test]
+async fn what_has_been_read_is_an_event_of_the_room() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let (room, other) = (
+        server.room(&alice, json!({})).await,
+        server.room(&alice, json!({})).await,
+    );
+    let here = server.say(&alice, &room, "here").await;
+    let there = server.say(&alice, &other, "there").await;
+    let markers = format!("/rooms/{room}/read_markers");
+    let receipt = |event: &str| format!("/rooms/{room}/receipt/m.fully_read/{event}");
+    expect_ok(
+        server
+            .post(&alice, &markers, json!({"m.fully_read": here}))
+            .await,
+    );
+    for event in [&*there, "$nothing"] {
+        let body = json!({"m.fully_read": event});
+        let answer = server.post(&alice, &markers, body).await;
+        expect(&answer, 404, "M_NOT_FOUND");
+        let answer = server.post(&alice, &receipt(event), json!({})).await;
+        expect(&answer, 404, "M_NOT_FOUND");
+    }
+    let path = format!("/user/{}/rooms/{room}/account_data/m.fully_read", alice.id);
+    let marker = expect_ok(server.get(&alice, &path).await);
+    assert_eq!(marker, json!({"event_id": here}));
+}
+
+#[tokio::test]
+async fn account_data_set_outside_of_a_room_is_told_on_entering() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let room = server.room(&alice, json!({})).await;
+    let before = server.sync(&bob, "", "").await;
+    let tag = format!("/user/{}/rooms/{room}/tags/m.favourite", bob.id);
+    expect_ok(server.put(&bob, &tag, json!({"order": 0.5})).await);
+    let outside = server.sync(&bob, &sync::next(&before), "").await;
+    assert!(outside["rooms"]["join"][&room].is_null(), "{outside}");
+    let favourite =
+        json!([{"type": "m.tag", "content": {"tags": {"m.favourite": {"order": 0.5}}}}]);
+    let data = |answer: &Value, section: &str| {
+        answer["rooms"][section][&room]["account_data"]["events"].clone()
+    };
+    server.join(&bob, &room).await;
+    let entered = server.sync(&bob, &sync::next(&outside), "").await;
+    assert_eq!(data(&entered, "join"), favourite);
+    // Only once, while one stays.
+    server.say(&alice, &room, "one").await;
+    let later = server.sync(&bob, &sync::next(&entered), "").await;
+    assert!(data(&later, "join").is_null(), "{later}");
+    // A client drops a room that was left, and what it knew of it.
+    let leave = format!("/rooms/{room}/leave");
+    expect_ok(server.post(&bob, &leave, json!({})).await);
+    let left = server.sync(&bob, &sync::next(&later), "").await;
+    server.join(&bob, &room).await;
+    let again = server.sync(&bob, &sync::next(&left), "").await;
+    assert_eq!(data(&again, "join"), favourite);
+    expect_ok(server.post(&bob, &leave, json!({})).await);
+    let with_left = sync::filter(&json!({"room": {"include_leave": true}}));
+    let whole = server.sync(&bob, "", &with_left).await;
+    assert_eq!(data(&whole, "leave"), favourite);
 }

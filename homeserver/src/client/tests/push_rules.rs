@@ -183,3 +183,22 @@ async fn rules_that_are_none_are_refused() {
     );
     assert!(order(&server, &alice, "content").await.is_empty());
 }
+
+#[tokio::test]
+async fn a_rule_needs_no_conditions() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    for kind in ["override", "underride"] {
+        let path = format!("/pushrules/global/{kind}/u.mine");
+        let body = json!({"actions": ["notify"]});
+        expect_ok(server.put(&alice, &path, body).await);
+        let rule = expect_ok(server.get(&alice, &path).await);
+        assert_eq!(rule["conditions"], json!([]));
+        assert_eq!(rule["actions"], json!(["notify"]));
+    }
+    let path = "/pushrules/global/override/u.other";
+    let answer = server.put(&alice, path, json!({"conditions": []})).await;
+    expect(&answer, 400, "M_BAD_JSON");
+    let wrong = json!({"actions": [], "conditions": 3});
+    expect(&server.put(&alice, path, wrong).await, 400, "M_BAD_JSON");
+}

@@ -32,6 +32,11 @@ impl From<SendError> for ApiError {
                 ErrorKind::DuplicateAnnotation,
                 "You have done this before",
             ),
+            SendError::NotAThreadRoot => Self::new(
+                StatusCode::BAD_REQUEST,
+                ErrorKind::Unknown,
+                "A thread cannot begin at an event that relates to another",
+            ),
             SendError::UnknownEvent => Self::not_found("There is no such event in this room"),
             SendError::Unplaced | SendError::Busy => Self::busy(),
             SendError::Storage | SendError::Damaged => Self::internal(),

@@ -56,6 +56,7 @@ async fn main() -> Outcome {
     let mut notifications = client.notifications();
     let sync = client.start_sync()?;
     let mut lines = typed();
+    let mut shown = None;
     loop {
         tokio::select! {
             line = lines.recv() => match line.as_deref() {
@@ -78,7 +79,11 @@ async fn main() -> Outcome {
                         say(&format!("Nothing is sent: {}", explain(reason)))?;
                     }
                     Some(Notification::Crypto(Notice::Verification(verification))) => {
-                        show_verification(verification)?;
+                        // Some steps of the protocol are none for people.
+                        if shown.as_ref() != Some(verification) {
+                            show_verification(verification)?;
+                        }
+                        shown = Some(verification.clone());
                     }
                     _ => {}
                 }
@@ -111,9 +116,11 @@ async fn obey(client: &Client, room: &Room, line: &str) -> Outcome {
             Ok(())
         }
         "accept" => Ok(client.accept_identity_change(&UserId::parse(rest)?).await?),
-        "identity" => Ok(client
-            .bootstrap_cross_signing(&env::var("CHAT_PASSWORD")?)
-            .await?),
+        "identity" => {
+            let password = env::var("CHAT_PASSWORD")?;
+            client.bootstrap_cross_signing(&password).await?;
+            Ok(say("This device is signed by your identity.")?)
+        }
         "keep" => {
             client.create_backup().await?;
             let key = client.create_secret_storage(None).await?;
@@ -174,9 +181,12 @@ fn show_verification(verification: &Verification) -> std::io::Result<()> {
             let emoji: Vec<_> = emoji
                 .map(|one| format!("{} {}", one.symbol, one.name))
                 .collect();
+            let decimals = decimals.iter().flatten().map(u16::to_string);
+            let decimals: Vec<_> = decimals.collect();
             format!(
-                "sees {} or {decimals:?}? /same or /different",
-                emoji.join(", ")
+                "should see {} or {}: /same or /different",
+                emoji.join(", "),
+                decimals.join(" ")
             )
         }
         VerificationStage::Scanned => "has scanned the code".to_owned(),
@@ -208,7 +218,8 @@ fn show(event: &Event) -> std::io::Result<()> {
             reason.next_step()
         ));
     }
-    let Some(body) = event.body() else {
+    let request = event.content.text("msgtype") == Some("m.key.verification.request");
+    let Some(body) = event.body().filter(|_| !request) else {
         return Ok(());
     };
     let mark = match &event.protection {

@@ -1,5 +1,6 @@
 //! Stories with servers and clients that no one here wrote. `cargo xtask test` installs them.
 
-mod others_and_sdk;
+mod clients;
 mod peers_among_themselves;
 mod stories;
+mod telling;

@@ -1,6 +1,7 @@
 //! Client libraries that no one here wrote, as users with end-to-end encryption.
 //!
-//! A script in `tests/peers/` runs each and is driven by JSON lines; this is its other end.
+//! A driver in `tests/peers/` runs each and is asked by JSON lines; this is its other end. All drivers understand the same verbs, as
+//! far as their library can do what is asked; what a library cannot do is left out of its rows in the table of stories.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -8,43 +9,45 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    process::{Child, ChildStdin, ChildStdout},
 };
 
-use crate::{Homeserver, synapse::peers_python, user};
+use crate::{Homeserver, user};
 
-/// How long one request to the script may take.
+mod acts;
+mod library;
+
+pub use library::Library;
+
+/// How long one request to the driver may take.
 const ANSWER_MAX: Duration = Duration::from_secs(120);
 
-/// Which library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Library {
-    /// matrix-nio, on vodozemac.
-    Nio,
-    /// mautrix, on libolm.
-    Mautrix,
-}
-
-impl Library {
-    const fn script(self) -> &'static str {
-        match self {
-            Self::Nio => "peers/nio_client.py",
-            Self::Mautrix => "peers/mautrix_client.py",
-        }
-    }
+/// An event as a library gives it to its program.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Who sent it.
+    pub sender: String,
+    /// Its type, the inner one if it was encrypted.
+    pub event_type: String,
+    /// Its content, the inner one if it was encrypted.
+    pub content: Value,
 }
 
 /// A foreign client with a device and a key store of its own.
 pub struct ForeignClient {
+    /// Which library it is.
+    pub kind: Library,
     /// The user's id.
     pub user_id: String,
     /// The device that it logged in with.
     pub device_id: String,
+    /// The device's signing key.
+    pub fingerprint: String,
     // Ends the process when dropped.
     _child: Child,
     requests: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    _store: TempDir,
+    store: TempDir,
 }
 
 impl ForeignClient {
@@ -56,66 +59,48 @@ impl ForeignClient {
         user_id: &str,
         root: Option<&Path>,
     ) -> Self {
-        let store = tempfile::tempdir().expect("a temporary folder");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(library.script());
-        let mut child = Command::new(peers_python())
-            .arg(script)
+        Self::login_as(library, server, user_id, root, false).await
+    }
+
+    /// The same; a `strict` one gives keys to devices that were verified, and to no others.
+    pub async fn login_as(
+        library: Library,
+        server: &impl Homeserver,
+        user_id: &str,
+        root: Option<&Path>,
+        strict: bool,
+    ) -> Self {
+        let mut child = library
+            .command(root)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("Python can be started");
+            .expect("the driver can be started");
         let requests = child.stdin.take().expect("its standard input");
         let answers = BufReader::new(child.stdout.take().expect("its standard output")).lines();
-        let (device_id, user_id) = (String::new(), user_id.to_owned());
         let mut client = Self {
-            user_id,
-            device_id,
+            kind: library,
+            user_id: user_id.to_owned(),
+            device_id: String::new(),
+            fingerprint: String::new(),
             _child: child,
             requests,
             answers,
-            _store: store,
+            store: tempfile::tempdir().expect("a temporary folder"),
         };
         let answer = client
             .call(json!({
-                "do": "login", "homeserver": server.client_url(), "user": client.user_id, "password": user::PASSWORD,
-                "store": client._store.path(), "root": root,
+                "do": "login", "homeserver": server.client_url(), "user": user_id, "password": user::PASSWORD,
+                "store": client.store.path(), "root": root, "strict": strict,
             }))
             .await;
-        client.device_id = answer["device_id"].as_str().expect("a device").to_owned();
+        client.device_id = text(&answer, "device_id");
+        client.fingerprint = text(&answer, "fingerprint");
         client
     }
 
-    /// Joins a room that this user's server is in or that the user is invited to.
-    pub async fn join(&mut self, room: &str) {
-        self.call(json!({"do": "join", "room": room})).await;
-    }
-
-    /// Syncs until the room is known as encrypted and these users are in it with their devices, then trusts all of
-    /// those.
-    pub async fn trust(&mut self, room: &str, users: &[&str]) {
-        self.call(json!({"do": "trust", "room": room, "users": users}))
-            .await;
-    }
-
-    /// Sends a text, encrypted if the room is; the event's id.
-    pub async fn send_text(&mut self, room: &str, body: &str) -> String {
-        let answer = self
-            .call(json!({"do": "send", "room": room, "body": body}))
-            .await;
-        answer["event_id"].as_str().expect("an event id").to_owned()
-    }
-
-    /// Syncs until a text with this body comes that was encrypted and could be decrypted; its sender.
-    pub async fn wait_decrypted(&mut self, room: &str, body: &str) -> String {
-        let answer = self
-            .call(json!({"do": "wait", "room": room, "body": body}))
-            .await;
-        assert_eq!(answer["decrypted"], true, "the message came in the clear");
-        answer["sender"].as_str().expect("a sender").to_owned()
-    }
-
-    /// One request to the script.
+    /// One request to the driver.
     async fn call(&mut self, request: Value) -> Value {
         let exchange = async {
             self.requests
@@ -123,17 +108,25 @@ impl ForeignClient {
                 .await?;
             self.answers.next_line().await
         };
+        let library = self.kind;
         let line = tokio::time::timeout(ANSWER_MAX, exchange).await;
+        let line =
+            line.unwrap_or_else(|_| panic!("{library:?} did not answer in time to {request}"));
         let line = line
-            .unwrap_or_else(|_| panic!("the foreign client did not answer in time to {request}"));
-        let line = line
-            .expect("a pipe to the foreign client")
-            .expect("the foreign client has ended");
+            .expect("a pipe to the driver")
+            .unwrap_or_else(|| panic!("{library:?} has ended, asked {request}"));
         let answer: Value = serde_json::from_str(&line).expect("an answer in JSON");
         assert!(
             answer.get("error").is_none(),
-            "the foreign client, asked {request}: {answer}"
+            "{library:?}, asked {request}: {answer}"
         );
         answer
     }
+}
+
+fn text(answer: &Value, key: &str) -> String {
+    let value = answer[key].as_str();
+    value
+        .unwrap_or_else(|| panic!("no `{key}` in {answer}"))
+        .to_owned()
 }

@@ -29,6 +29,15 @@ pub(crate) fn ensure_python_venv() -> Result<(), String> {
     }
 }
 
+/// Makes sure that npm is there; the packages bring a Node of their own.
+pub(crate) fn ensure_npm() -> Result<(), String> {
+    if process::succeeds("npm", &["--version"]) {
+        Ok(())
+    } else {
+        install("npm")
+    }
+}
+
 /// Installs one package without those that it merely recommends.
 fn install(package: &str) -> Result<(), String> {
     let root = process::is_root();

@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo demo` shows the system at work, `cargo xtask test` runs every check, and
 //! `cargo xtask crash` kills servers again and again.
 //!
-//! What a command needs and this machine lacks (Debian and Python packages) it installs itself; everything it starts
+//! What a command needs and this machine lacks (packages of Debian, Python and npm) it installs itself; everything it starts
 //! it also stops, and everything it writes lies under `target/` or in a temporary folder.
 #![expect(
     clippy::print_stdout,
@@ -15,6 +15,8 @@ use clap::{Parser, Subcommand};
 mod debian;
 mod demo;
 mod log_scan;
+mod matrix_sdk;
+mod node;
 mod postgres;
 mod process;
 mod python;

@@ -3,15 +3,18 @@
 //! Every step runs even after one has failed; the command fails if any did. Tests learn what runs for them by environment
 //! variables: `PASSEUR_TEST_POSTGRES`, the URL of a private cluster; `PASSEUR_TEST_ENGINE`, the engine under the homeserver's
 //! own tests, which run once on each; `PASSEUR_TEST_PEERS_PYTHON`, a Python that has
-//! Synapse and matrix-nio; `PASSEUR_TEST_LOGS`, the folder in which test servers write their logs. Two more are for who asks:
-//! `PASSEUR_TEST_ROOM_VERSIONS=all` tells each story with Synapse in every room version, `PASSEUR_TEST_STORY` only those whose
-//! name contains it.
+//! Synapse, matrix-nio and mautrix; `PASSEUR_TEST_PEERS_JS`, a folder with matrix-js-sdk and a Node; `PASSEUR_TEST_PEERS_MATRIX_SDK`,
+//! the driver of matrix-sdk; `PASSEUR_TEST_LOGS`, the folder in which test servers write their logs. Two more are for who asks:
+//! `PASSEUR_TEST_ROOM_VERSIONS=all` tells each story with Synapse in every room version, `PASSEUR_TEST_STORY` only those
+//! stories with peers whose name contains it.
 
 use std::{fs, path::Path, process::Command};
 
 use clap::{Args, ValueEnum};
 
-use crate::{debian, log_scan, postgres::Cluster, process, python, summary::Summary};
+use crate::{
+    debian, log_scan, matrix_sdk, node, postgres::Cluster, process, python, summary::Summary,
+};
 
 /// Which checks to run.
 #[derive(Args)]
@@ -38,7 +41,7 @@ enum Check {
     Postgres,
     /// Stories across crates, without foreign peers.
     Stories,
-    /// Stories with Synapse and matrix-nio.
+    /// Stories with Synapse and with clients of others.
     Peers,
 }
 
@@ -194,11 +197,21 @@ fn tests(options: &Options, summary: &mut Summary) {
     let logs = workspace.join("target/test-logs");
     let needs = summary.step("install", || {
         debian::ensure_postgres()?;
-        let python = python::ensure_peers(&workspace)?;
+        let peers = [
+            (
+                "PASSEUR_TEST_PEERS_PYTHON",
+                python::ensure_peers(&workspace)?,
+            ),
+            ("PASSEUR_TEST_PEERS_JS", node::ensure_packages(&workspace)?),
+            (
+                "PASSEUR_TEST_PEERS_MATRIX_SDK",
+                matrix_sdk::ensure_driver(&workspace)?,
+            ),
+        ];
         empty(&logs)?;
-        Ok((python, Cluster::start()?))
+        Ok((peers, Cluster::start()?))
     });
-    let Some((python, cluster)) = needs else {
+    let Some((peers, cluster)) = needs else {
         return;
     };
     for run in runs {
@@ -208,7 +221,7 @@ fn tests(options: &Options, summary: &mut Summary) {
             command
                 .env("PASSEUR_TEST_ENGINE", run.engine)
                 .env("PASSEUR_TEST_POSTGRES", cluster.url())
-                .env("PASSEUR_TEST_PEERS_PYTHON", &python)
+                .envs(peers.iter().map(|(name, path)| (*name, path)))
                 .env("PASSEUR_TEST_LOGS", &logs);
             process::run(&mut command)
         });
@@ -226,7 +239,7 @@ fn empty(folder: &Path) -> Result<(), String> {
 }
 
 /// The cargo that runs this very command, in the workspace's root.
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(process::workspace());
     command

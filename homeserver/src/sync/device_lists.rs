@@ -1,7 +1,7 @@
 //! Whose keys the client must ask for again, and whose it need not track any longer.
 //!
 //! Invariant: a user whose keys changed, or with whom a room is shared for the first time, is always
-//! among the changed; one too many costs a request, one too few a message that cannot be read.
+//! among the changed, and so is whoever the user has signed; one too many costs a request, one too few a message that cannot be read.
 //! Nobody is in both lists.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#tracking-the-device-list-for-a-user>
@@ -149,17 +149,20 @@ impl Sync {
         after: i64,
         upto: i64,
     ) -> Result<DeviceLists, StoreError> {
-        match self.feeds.keys_changed_since(after, upto) {
-            Some(changed) => {
-                for other in changed {
-                    if other == user || self.context.rooms.shares_room(user, &other).await? {
-                        lists.changed.insert(other);
-                    }
-                }
+        let changed = match self.feeds.keys_changed_since(after, upto) {
+            Some(changed) => changed,
+            None => self.read_changed_keys(user, after, upto).await?,
+        };
+        if changed.contains(user) {
+            // What changed may be whom they have signed, which is shown on the other's key, and to them alone.
+            let signed = self.context.store.signatures_by(user).await?;
+            let signed = signed.into_values().flatten();
+            lists.changed.extend(signed.map(|made| made.target_user));
+        }
+        for other in changed {
+            if other == user || self.context.rooms.shares_room(user, &other).await? {
+                lists.changed.insert(other);
             }
-            None => lists
-                .changed
-                .extend(self.read_changed_keys(user, after, upto).await?),
         }
         lists.gone.remove(user);
         for other in std::mem::take(&mut lists.gone) {

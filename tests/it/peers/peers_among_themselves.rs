@@ -39,20 +39,12 @@ async fn two_nio_clients_encrypt() {
     let mut alice_nio = ForeignClient::login(Library::Nio, &server, &alice.id, None).await;
     let mut bob_nio = ForeignClient::login(Library::Nio, &server, &bob.id, None).await;
     bob_nio.join(&room).await;
-    alice_nio.trust(&room, &[&bob.id, &alice.id]).await;
-    bob_nio.trust(&room, &[&alice.id, &bob.id]).await;
-    alice_nio
+    alice_nio.meet(&room, &[&bob.id, &alice.id]).await;
+    bob_nio.meet(&room, &[&alice.id, &bob.id]).await;
+    let asked = alice_nio
         .send_text(&room, "quetzal: can you read this?")
         .await;
-    assert_eq!(
-        bob_nio
-            .wait_decrypted(&room, "quetzal: can you read this?")
-            .await,
-        alice.id
-    );
-    bob_nio.send_text(&room, "quetzal: yes").await;
-    assert_eq!(
-        alice_nio.wait_decrypted(&room, "quetzal: yes").await,
-        bob.id
-    );
+    assert_eq!(bob_nio.read(&room, &asked).await.sender, alice.id);
+    let answered = bob_nio.send_text(&room, "quetzal: yes").await;
+    assert_eq!(alice_nio.read(&room, &answered).await.sender, bob.id);
 }

@@ -13,22 +13,16 @@ mod keys;
 mod media;
 mod membership;
 mod messages;
-mod stage;
+pub(super) mod stage;
 mod state;
 mod weather;
 
-use std::{any::Any, env, panic::AssertUnwindSafe, time::Duration};
+use std::env;
 
-use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream};
-use tokio::time::{Instant, timeout};
+use futures_util::{StreamExt, future::LocalBoxFuture, stream};
 
+use super::telling::{AT_ONCE, Outcome, report, tell};
 use stage::{Direction, Pair, Stage};
-
-/// How many stories of fair weather are told at a time.
-const AT_ONCE: usize = 4;
-
-/// How long one story may take, on a machine busy with other tests.
-const STORY_MAX: Duration = Duration::from_secs(150);
 
 /// The room versions that both servers speak.
 const VERSIONS: [u8; 7] = [6, 7, 8, 9, 10, 11, 12];
@@ -153,54 +147,14 @@ impl Case<'_> {
         format!("{host} hosts version {}: {name}", self.version)
     }
 
-    /// Tells the story; why it failed, and how long it took.
+    /// Tells the story.
     async fn tell(&self, pair: &Pair) -> Outcome {
-        let started = Instant::now();
         let story = async {
             let stage = pair.stage(self.version, self.direction).await;
             (self.row.run)(stage).await;
         };
-        let ended = timeout(STORY_MAX, AssertUnwindSafe(story).catch_unwind()).await;
-        let failure = match ended {
-            Ok(Ok(())) => None,
-            Ok(Err(panic)) => Some(message(panic.as_ref())),
-            Err(_) => Some(format!("not at its end after {STORY_MAX:?}")),
-        };
-        Outcome {
-            name: self.name(),
-            failure,
-            took: started.elapsed(),
-        }
+        tell(self.name(), story).await
     }
-}
-
-/// How one telling went.
-struct Outcome {
-    name: String,
-    failure: Option<String>,
-    took: Duration,
-}
-
-impl Outcome {
-    fn line(&self) -> String {
-        let result = if self.failure.is_none() {
-            "ok"
-        } else {
-            "FAILED"
-        };
-        format!(
-            "{result:<7} {:>5.1} s  {}",
-            self.took.as_secs_f32(),
-            self.name
-        )
-    }
-}
-
-/// What a panic said.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "a panic without a text".to_owned())
 }
 
 /// The tellings that were asked for.
@@ -245,19 +199,10 @@ async fn passeur_and_synapse_keep_one_room() {
         outcomes.push(case.tell(&pair).await);
         pair.calm().await;
     }
-    for outcome in &outcomes {
-        println!("{}", outcome.line());
+    if let Err(failed) = report(&outcomes) {
+        panic!(
+            "{failed}\n\nSynapse's complaints:\n{}",
+            pair.complaints().await
+        );
     }
-    let failed: Vec<String> = outcomes
-        .iter()
-        .filter_map(|outcome| Some(format!("{}\n{}", outcome.line(), outcome.failure.as_ref()?)))
-        .collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {} stories failed:\n\n{}\n\nSynapse's complaints:\n{}",
-        failed.len(),
-        outcomes.len(),
-        failed.join("\n\n"),
-        pair.complaints().await,
-    );
 }

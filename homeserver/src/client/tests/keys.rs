@@ -329,8 +329,21 @@ async fn signatures_are_verified_and_shown_to_those_who_may_see_them() {
         &alice.id: {&alice.device: device_object, master.public(): master_object},
         &bob.id: {bobs_master.public(): bobs_object},
     });
+    let mut before = Vec::new();
+    for user in [&alice, &bob] {
+        let sync = expect_ok(server.get(user, "/sync?timeout=0").await);
+        before.push(sync["next_batch"].as_str().unwrap().to_owned());
+    }
     let answer = expect_ok(server.post(&alice, "/keys/signatures/upload", body).await);
     assert_eq!(answer, json!({"failures": {}}));
+    // Alice's other devices must fetch Bob's key to see that she has signed it; he sees no difference.
+    for (user, since, told) in [(&alice, &before[0], true), (&bob, &before[1], false)] {
+        let path = format!("/sync?timeout=0&since={since}");
+        let sync = expect_ok(server.get(user, &path).await);
+        let changed = sync["device_lists"]["changed"].as_array();
+        let about_bob = changed.is_some_and(|changed| changed.contains(&json!(bob.id)));
+        assert_eq!(about_bob, told, "{sync}");
+    }
     let seen = query(&server, &carol, &alice).await;
     assert_eq!(seen["device_keys"][&alice.id][&alice.device], device_object);
     assert_eq!(seen["master_keys"][&alice.id], master_object);

@@ -11,7 +11,7 @@ use ruma::signatures::{Ed25519KeyPair, sign_json};
 use serde_json::{Value, json};
 
 use super::stage::{Site, Software, Stage};
-use crate::peers::others_and_sdk;
+use crate::peers::clients::talk;
 
 /// A key that a device or a person signs with. The other halves of the keys in these stories are never used.
 struct Signer {
@@ -251,8 +251,8 @@ pub(super) async fn two_libraries_read_each_other(mut stage: Stage) {
     let sdk = SdkUser::login(home, &ours.id, &authority.file()).await;
     let members = [alice.id.as_str(), bob.id.as_str()];
     let sdk_room = sdk.wait_members(&room, &members).await;
-    nio.trust(&room, &members).await;
-    others_and_sdk::talk(&mut nio, &sdk_room).await;
+    nio.meet(&room, &members).await;
+    talk::exchange(&mut nio, &sdk_room).await;
     let seen = ours.history(&room).await;
     let encrypted = seen
         .iter()

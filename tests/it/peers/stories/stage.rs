@@ -42,7 +42,7 @@ impl Direction {
 
 /// What a server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Software {
+pub(in super::super) enum Software {
     Passeur,
     Synapse,
 }
@@ -145,15 +145,16 @@ impl Pair {
 
 /// A server as its users and other servers know it.
 #[derive(Clone)]
-pub(super) struct Site {
-    pub(super) software: Software,
+pub(in super::super) struct Site {
+    pub(in super::super) software: Software,
     server_name: String,
     client_url: String,
     http: reqwest::Client,
 }
 
 impl Site {
-    fn of(software: Software, server: &impl Homeserver) -> Self {
+    /// A running server.
+    pub(in super::super) fn of(software: Software, server: &impl Homeserver) -> Self {
         Self {
             software,
             server_name: server.server_name().to_owned(),
@@ -163,7 +164,7 @@ impl Site {
     }
 
     /// A new user whose name begins with `name`.
-    pub(super) async fn person(&self, name: &str) -> User {
+    pub(in super::super) async fn person(&self, name: &str) -> User {
         User::register(self, &unique(name)).await
     }
 }
@@ -183,7 +184,7 @@ impl Homeserver for Site {
 }
 
 /// `name` with a number that no other has.
-pub(super) fn unique(name: &str) -> String {
+pub(in super::super) fn unique(name: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{name}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod builder;
+mod dehydrated;
 mod error;
 mod event;
 mod identity;

@@ -53,6 +53,7 @@ mod changes;
 mod cross_signing;
 mod deadlines;
 mod decrypt;
+mod dehydrated;
 mod encrypt;
 mod error;
 mod exported;
@@ -93,6 +94,7 @@ pub use self::{
     backup::{BACKUP_ALGORITHM, BackupStatus, BackupUpload, Restored},
     changes::{Changes, Record, Staged, Table},
     deadlines::Deadline,
+    dehydrated::{DEHYDRATION_KEY_SECRET, DehydrationKey, RehydratedDevice},
     error::{CryptoError, EncryptError, IdentityChange, ShareError, Undecryptable},
     exported::{IMPORT_SESSIONS_MAX, ImportOutcome},
     key_export::{KEY_EXPORT_BYTES_MAX, KeyExportError, decrypt_key_export, encrypt_key_export},

@@ -5,6 +5,7 @@
 use std::{any::Any, fmt, sync::Arc};
 
 use ruma::OwnedUserId;
+use zeroize::Zeroizing;
 
 use super::command::Command;
 use crate::{Client, Room};
@@ -31,13 +32,13 @@ pub struct Sender(pub OwnedUserId);
 #[derive(Clone, Debug)]
 pub struct InRoom(pub Room);
 
-/// The words after the command's name. Its `Debug` shows their number alone.
+/// The words after the command's name, wiped when dropped. Its `Debug` shows their number alone.
 #[derive(Clone)]
-pub struct Words(pub Vec<String>);
+pub struct Words(pub Zeroizing<Vec<String>>);
 
-/// Everything after the command's name; refused if there is nothing. Its `Debug` shows its length alone.
+/// Everything after the command's name, wiped when dropped; refused if there is nothing. Its `Debug` shows its length alone.
 #[derive(Clone)]
-pub struct Rest(pub String);
+pub struct Rest(pub Zeroizing<String>);
 
 /// Something that was handed to [`Bot::state`](super::Bot::state).
 #[derive(Clone, Debug)]
@@ -75,9 +76,8 @@ impl FromCommand for Client {
 
 impl FromCommand for Words {
     fn from_command(command: &Command) -> Result<Self, Refusal> {
-        Ok(Self(
-            command.rest.split_whitespace().map(str::to_owned).collect(),
-        ))
+        let words = command.rest.split_whitespace().map(str::to_owned);
+        Ok(Self(Zeroizing::new(words.collect())))
     }
 }
 
@@ -89,7 +89,7 @@ impl FromCommand for Rest {
                 command.name
             )));
         }
-        Ok(Self(command.rest.clone()))
+        Ok(Self(Zeroizing::new(command.rest.clone())))
     }
 }
 
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn printing_arguments_shows_none_of_them() {
-        let words = Words(vec!["secret".to_owned()]);
-        let printed = format!("{words:?} {:?}", Rest("secret".to_owned()));
+        let words = Words(vec!["secret".to_owned()].into());
+        let printed = format!("{words:?} {:?}", Rest("secret".to_owned().into()));
         assert_eq!(printed, "Words(1) Rest(6 bytes)");
     }
 }

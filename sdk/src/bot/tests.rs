@@ -289,7 +289,7 @@ async fn greet(Sender(who): Sender, Words(words): Words) -> String {
 }
 
 async fn echo(Rest(rest): Rest) -> String {
-    rest
+    rest.to_string()
 }
 
 async fn with_state(State(number): State<u32>) -> String {

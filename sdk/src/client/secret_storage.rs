@@ -297,21 +297,37 @@ impl SecretStorage {
     pub async fn store(&self) -> Result<(), ClientError> {
         let secrets = self.client.ask(|machine| machine.export_secrets()).await?;
         for (name, secret) in secrets {
-            let mut content = self
-                .key
-                .encrypt(&self.key_id, name.as_str(), &secret, &SystemRng);
-            // Other storages of the user may hold the secret too.
-            if let Some(before) = self.client.account_data(name.as_str()).await?
-                && let Some(Value::Object(mut all)) = before.get("encrypted").cloned()
-            {
-                if let Some(Value::Object(ours)) = content.remove("encrypted") {
-                    all.extend(ours);
-                }
-                content = JsonObject::from_iter([("encrypted".to_owned(), json!(all))]);
-            }
-            self.client.set_account_data(name.as_str(), content).await?;
+            self.put(name.as_str(), &secret).await?;
         }
         Ok(())
+    }
+
+    /// Puts one secret into the storage.
+    pub(super) async fn put(&self, name: &str, secret: &SecretBytes) -> Result<(), ClientError> {
+        let mut content = self.key.encrypt(&self.key_id, name, secret, &SystemRng);
+        // Other storages of the user may hold the secret too.
+        if let Some(before) = self.client.account_data(name).await?
+            && let Some(Value::Object(mut all)) = before.get("encrypted").cloned()
+        {
+            if let Some(Value::Object(ours)) = content.remove("encrypted") {
+                all.extend(ours);
+            }
+            content = JsonObject::from_iter([("encrypted".to_owned(), json!(all))]);
+        }
+        self.client.set_account_data(name, content).await
+    }
+
+    /// Takes one secret out of the storage, if it is there.
+    pub(super) async fn get(&self, name: &str) -> Result<Option<SecretBytes>, ClientError> {
+        match self.client.account_data(name).await? {
+            Some(content) => Ok(self.key.decrypt(&self.key_id, name, &content)?),
+            None => Ok(None),
+        }
+    }
+
+    /// Whose storage it is.
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Takes the secrets out of the storage: this device is then signed by our identity, and can restore the backup. Gives the names of
@@ -327,10 +343,7 @@ impl SecretStorage {
         self.client.check_backup().await?;
         let mut imported = Vec::new();
         for name in SecretName::ALL {
-            let Some(content) = self.client.account_data(name.as_str()).await? else {
-                continue;
-            };
-            let Some(secret) = self.key.decrypt(&self.key_id, name.as_str(), &content)? else {
+            let Some(secret) = self.get(name.as_str()).await? else {
                 continue;
             };
             self.client
@@ -348,6 +361,6 @@ fn is_refused_with(error: &ClientError, code: &str) -> bool {
     matches!(error, ClientError::Http(HttpError::Matrix { errcode, .. }) if errcode == code)
 }
 
-fn is_not_found(error: &ClientError) -> bool {
+pub(super) fn is_not_found(error: &ClientError) -> bool {
     is_refused_with(error, "M_NOT_FOUND")
 }

@@ -34,6 +34,7 @@ impl Client {
         self.verification_step(|machine, now_ms| {
             let own = (user == machine.user_id()).then(|| machine.device_id().to_owned());
             let devices = machine.devices(user).into_iter();
+            let devices = devices.filter(|device| !device.dehydrated);
             let devices = devices.map(|device| device.device_id);
             let devices: Vec<_> = devices.filter(|id| own.as_ref() != Some(id)).collect();
             machine.request_verification(user, &devices, &flow_id, now_ms)

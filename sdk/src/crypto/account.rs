@@ -52,6 +52,9 @@ pub(super) struct AccountState {
     pub(super) forget_fallback_ms: Option<u64>,
     /// The device keys' signature by our self-signing key: its public part and the signature.
     pub(super) cross_signature: Option<(String, String)>,
+    /// Whether it is a dehydrated device's.
+    #[serde(skip)]
+    pub(super) dehydrated: bool,
 }
 
 impl AccountState {
@@ -67,6 +70,7 @@ impl AccountState {
             fallback_made_ms: now_ms,
             forget_fallback_ms: None,
             cross_signature: None,
+            dehydrated: false,
         }
     }
 
@@ -90,6 +94,9 @@ impl AccountState {
                 format!("curve25519:{device_id}"): self.curve25519(),
             },
         }))?;
+        if self.dehydrated {
+            keys.insert("dehydrated".to_owned(), true.into());
+        }
         sign(&mut keys, user_id, device_id.as_str(), |bytes| {
             self.account.sign(bytes)
         })?;

@@ -205,6 +205,7 @@ impl OlmMachine {
             event_id: Some(outer.event_id.clone()),
             sent_ms: outer.origin_server_ts,
             deadline_ms: expiry.map(|expiry| expiry.deadline_ms),
+            target: self.unknown_target([content, &outer.content]),
         };
         if known.as_ref() != Some(&seen) {
             self.save_seen(key, index, seen)

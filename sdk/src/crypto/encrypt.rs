@@ -79,6 +79,7 @@ impl OlmMachine {
                 event_id: None,
                 sent_ms: now_ms,
                 deadline_ms,
+                target: None,
             },
         )?;
 

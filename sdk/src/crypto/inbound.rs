@@ -136,6 +136,9 @@ pub(super) struct Seen {
     pub(super) sent_ms: u64,
     /// When it expires.
     pub(super) deadline_ms: Option<u64>,
+    /// What it dies with, as long as the deadline of that is not known.
+    #[serde(default)]
+    pub(super) target: Option<ruma::OwnedEventId>,
 }
 
 impl OlmMachine {
@@ -188,6 +191,7 @@ impl OlmMachine {
     ) -> Result<(), CryptoError> {
         self.pending
             .put(Table::Replay, &key.indexed(index), &seen)?;
+        self.note_orphan(key, index, &seen);
         self.replay.insert((key.clone(), index), seen);
         Ok(())
     }

@@ -3,7 +3,9 @@
 //! Invariant: keys are asked of, taken from and given to our own verified devices only; what nobody asked for is not taken; keys of
 //! expiring messages are given to nobody. Spec: <https://spec.matrix.org/v1.19/client-server-api/#key-requests>
 
-use ruma::{OwnedRoomId, RoomId, UserId, serde::JsonObject};
+use std::collections::BTreeSet;
+
+use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId, serde::JsonObject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -20,6 +22,12 @@ use super::{
 
 /// So many requests of ours wait at most.
 const REQUESTS_MAX: usize = 1000;
+
+/// So many answers are remembered; beyond them the request that sorts first may be answered again.
+const ANSWERED_MAX: usize = 10_000;
+
+/// Who has been answered: user, device and session.
+pub(super) type Answered = BTreeSet<(OwnedUserId, OwnedDeviceId, String)>;
 
 /// A request of ours, by the session's id.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,10 +143,17 @@ impl OlmMachine {
         let Some(record) = record else {
             return Ok(());
         };
+        let asking = OwnedDeviceId::from(request.requesting_device_id.as_str());
+        let name = (sender.to_owned(), asking, session_id.clone());
+        if self.answered.contains(&name) {
+            // A server can repeat a request in the clear as often as it likes; each answer costs a message.
+            return Ok(());
+        }
         match record.forwarded()? {
             None => self.refuse_key(sender, &request),
             Some(key) if *sender == self.user_id => {
-                self.forward_key(&request.requesting_device_id, key, content)
+                let asking = (&*request.requesting_device_id, &*request.body.session_id);
+                self.forward_key(asking, key, content)
             }
             Some(_) => Ok(()),
         }
@@ -160,13 +175,14 @@ impl OlmMachine {
             "session_id": request.body.session_id,
             "sender_key": self.account.curve25519(),
         }))?;
+        self.note_answered(sender, &device_id, &request.body.session_id);
         let message = (sender.to_owned(), device_id, into_raw(answer)?);
         self.queue_to_device("m.room_key.withheld", vec![message], None)
     }
 
     fn forward_key(
         &mut self,
-        device_id: &str,
+        (device_id, session_id): (&str, &str),
         mut key: JsonObject,
         request: &JsonObject,
     ) -> Result<(), CryptoError> {
@@ -174,8 +190,25 @@ impl OlmMachine {
             key.values_mut().for_each(super::secret::wipe);
             return Ok(());
         };
+        if self.has_session(&device) {
+            // Otherwise it is answered later, by way of the same request.
+            let user_id = self.user_id.clone();
+            self.note_answered(&user_id, &device_id, session_id);
+        }
         let request = ("m.room_key_request", request);
         self.answer_own_device((device_id, device), ("m.forwarded_room_key", key), request)
+    }
+
+    fn note_answered(&mut self, user_id: &UserId, device_id: &DeviceId, session_id: &str) {
+        if self.answered.len() >= ANSWERED_MAX {
+            self.answered.pop_first();
+        }
+        let name = (
+            user_id.to_owned(),
+            device_id.to_owned(),
+            session_id.to_owned(),
+        );
+        self.answered.insert(name);
     }
 
     /// A key comes that another device holds.

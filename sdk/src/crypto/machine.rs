@@ -18,11 +18,11 @@ use super::{
     backup::BackupRecord,
     changes::{Changes, Record, Staged, Table},
     cross_signing::PrivateKeys,
-    deadlines::Deadline,
+    deadlines::{Deadline, Orphans},
     error::CryptoError,
     in_flight::{Apart, InFlight},
     inbound::{Floor, InboundKey, InboundRecord, Seen},
-    key_requests::KeyRequestRecord,
+    key_requests::{Answered, KeyRequestRecord},
     olm::PeerSessions,
     outbound::{OutboundRecord, Shares},
     outcome::PlaintextVerdict,
@@ -83,8 +83,12 @@ pub struct OlmMachine {
     pub(super) secret_requests: BTreeMap<String, SecretRequest>,
     /// By the session's id.
     pub(super) key_requests: BTreeMap<String, KeyRequestRecord>,
+    /// Whose requests for keys have been answered since the start.
+    pub(super) answered: Answered,
     /// By session id: the code.
     pub(super) withheld: BTreeMap<String, String>,
+    /// Messages that die with one whose deadline is not known, by that one.
+    pub(super) orphans: Orphans,
     /// Of messages that expire, received or sent.
     pub(super) deadlines: BTreeMap<ruma::OwnedEventId, Deadline>,
     pub(super) meta: Meta,
@@ -191,7 +195,9 @@ impl OlmMachine {
             backup: None,
             secret_requests: BTreeMap::new(),
             key_requests: BTreeMap::new(),
+            answered: Answered::new(),
             withheld: BTreeMap::new(),
+            orphans: Orphans::new(),
             deadlines: BTreeMap::new(),
             meta: Meta::default(),
             pending: Changes::new(),
@@ -227,7 +233,9 @@ impl OlmMachine {
             Table::Shares => drop(self.shares.insert(key, decode(record)?)),
             Table::Replay => {
                 let key = InboundKey::parse_indexed(&key).ok_or(unreadable)?;
-                self.replay.insert(key, decode(record)?);
+                let seen = decode(record)?;
+                self.note_orphan(&key.0, key.1, &seen);
+                self.replay.insert(key, seen);
             }
             Table::Floor => {
                 let key = InboundKey::parse(&key).ok_or(unreadable)?;

@@ -239,6 +239,8 @@ pub enum ToDeviceRefusal {
     RecipientKeyMismatch,
     /// (5) The device keys inside do not fit or are wrongly signed.
     SenderDeviceKeys,
+    /// It is from a dehydrated device, which sends nothing.
+    Dehydrated,
 }
 
 /// Why a room key was not taken.

@@ -278,11 +278,16 @@ pub(super) fn parse_device_object(
             Ed25519PublicKey::from_base64(name)
                 .is_ok_and(|key| is_signed_by(object, user_id, name, &key))
         });
+    let dehydrated = object.get("dehydrated").and_then(Value::as_bool) == Some(true);
+    let speaks_both = speaks("m.olm.v1.curve25519-aes-sha2") && speaks("m.megolm.v1.aes-sha2");
     Some(DeviceRecord {
         ed25519: ed25519.to_base64(),
         curve25519: curve25519.to_base64(),
-        encrypts: speaks("m.olm.v1.curve25519-aes-sha2") && speaks("m.megolm.v1.aes-sha2"),
+        // "Clients that support dehydrated devices must not encrypt to devices marked as being a dehydrated device if they are not
+        // cross-signed."
+        encrypts: speaks_both && (!dehydrated || cross_signed),
         cross_signed,
+        dehydrated,
         verified: false,
         late: false,
         listed: None,

@@ -157,7 +157,9 @@ impl OlmMachine {
         content: &JsonObject,
     ) -> Result<(), CryptoError> {
         let own = self.users.get(&self.user_id);
-        let devices = own.into_iter().flat_map(|own| own.devices.keys().cloned());
+        let devices = own.into_iter().flat_map(|own| &own.devices);
+        let devices = devices.filter(|(_, device)| !device.dehydrated);
+        let devices = devices.map(|(device_id, _)| device_id.clone());
         let mut messages = Vec::new();
         for device_id in devices.collect::<Vec<OwnedDeviceId>>() {
             messages.push((self.user_id.clone(), device_id, into_raw(content.clone())?));
@@ -173,7 +175,8 @@ impl OlmMachine {
         let own = self.users.get(&self.user_id)?;
         let device_id = OwnedDeviceId::from(device_id);
         let device = own.devices.get(&device_id)?;
-        (own.trust(device) == Trust::Verified).then(|| (device_id, device.clone()))
+        (own.trust(device) == Trust::Verified && !device.dehydrated)
+            .then(|| (device_id, device.clone()))
     }
 
     /// A device of ours asks for a secret.

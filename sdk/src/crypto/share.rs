@@ -64,7 +64,7 @@ impl OlmMachine {
         }
         let (members, notices) = self.apply_policy(room_id, &members, settings.members)?;
         self.check_members(&members.accepted)?;
-        let mut recipients = self.recipients(&members, settings.devices);
+        let mut recipients = self.recipients(&members, settings);
         self.check_sessions(&mut recipients, now_ms)?;
 
         self.remember_encrypted(room_id)?;
@@ -101,7 +101,7 @@ impl OlmMachine {
         Ok(())
     }
 
-    fn recipients(&self, members: &Sorted, policy: SharingPolicy) -> Vec<Recipient> {
+    fn recipients(&self, members: &Sorted, settings: &RoomKeySettings) -> Vec<Recipient> {
         let mut recipients = Vec::new();
         for user_id in members.accepted.union(&members.waiting) {
             let accepted = members.accepted.contains(user_id);
@@ -109,13 +109,17 @@ impl OlmMachine {
                 continue;
             };
             for (device_id, device) in user.devices.iter().filter(|(_, device)| device.encrypts) {
+                // Who wakes a dehydrated device one day must find no key of what is over by then.
+                if device.dehydrated && settings.expiry.is_some() {
+                    continue;
+                }
                 recipients.push(Recipient {
                     user_id: user_id.clone(),
                     device_id: device_id.clone(),
                     device: device.clone(),
                     withheld: if !accepted {
                         Some(UNACCEPTED)
-                    } else if !may_have_key(user.trust(device), policy) {
+                    } else if !may_have_key(user.trust(device), settings.devices) {
                         Some(UNVERIFIED)
                     } else {
                         None

@@ -6,6 +6,7 @@
 mod attacks;
 mod attacks_olm;
 mod backup;
+mod dehydrated;
 mod expiry;
 mod fallback;
 mod garbage;

@@ -187,7 +187,7 @@ impl OlmMachine {
         Ok(())
     }
 
-    fn decrypt_to_device(
+    pub(super) fn decrypt_to_device(
         &mut self,
         sender: &UserId,
         content: &JsonObject,
@@ -246,6 +246,9 @@ impl OlmMachine {
             .find(|(_, device)| device.curve25519 == sender_key);
         if known.is_some_and(|(_, device)| device.ed25519 != inner.keys.ed25519) {
             return Err(ToDeviceRefusal::SenderKeyMismatch);
+        }
+        if known.is_some_and(|(_, device)| device.dehydrated) {
+            return Err(ToDeviceRefusal::Dehydrated);
         }
         if inner.recipient != self.user_id {
             return Err(ToDeviceRefusal::RecipientMismatch);

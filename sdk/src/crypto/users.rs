@@ -61,6 +61,9 @@ pub(super) struct DeviceRecord {
     pub(super) cross_signed: bool,
     /// Whether its fingerprint was compared here.
     pub(super) verified: bool,
+    /// Whether it waits on the server without a client: such a device receives room keys, and says nothing.
+    #[serde(default)]
+    pub(super) dehydrated: bool,
     /// Whether it turned up after other devices of its owner were known.
     #[serde(default)]
     pub(super) late: bool,
@@ -105,6 +108,8 @@ pub struct DeviceInfo {
     pub curve25519: String,
     /// How well it is known.
     pub trust: Trust,
+    /// Whether it waits on the server without a client: it answers nothing.
+    pub dehydrated: bool,
 }
 
 impl UserRecord {
@@ -311,6 +316,7 @@ impl OlmMachine {
             fingerprint: grouped(&device.ed25519),
             curve25519: device.curve25519.clone(),
             trust: user.trust(device),
+            dehydrated: device.dehydrated,
         };
         user.devices.iter().map(info).collect()
     }

@@ -289,3 +289,24 @@ fn secrets_that_are_not_ours_are_refused() {
     world.pump(&mut second);
     assert!(second.machine.has_cross_signing_keys() && second.machine.is_cross_signed());
 }
+
+#[test]
+fn a_request_that_a_server_repeats_is_answered_once() {
+    let (mut world, mut alice, mut second, _, event) = two_devices(true);
+    let session_id = event["content"]["session_id"].as_str().unwrap();
+    let asked = second.machine.request_room_key(&room(), session_id, None);
+    second.keep(asked.unwrap());
+    world.pump(&mut second);
+    let request = world.device(&alice).inbox.last().unwrap().clone();
+    assert_eq!(request["type"], "m.room_key_request");
+    let waiting = world.device(&second).inbox.len();
+    world.sync(&mut alice);
+    assert_eq!(world.device(&second).inbox.len(), waiting + 1);
+    for number in 0..20 {
+        let mut again = request.clone();
+        again["content"]["request_id"] = format!("again{number}").into();
+        world.device(&alice).inbox.push(again);
+    }
+    world.sync(&mut alice);
+    assert_eq!(world.device(&second).inbox.len(), waiting + 1);
+}

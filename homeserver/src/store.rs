@@ -182,8 +182,10 @@ impl Store {
         let engine = options.engine()?;
         let write = connection::settle(connect::writing(options, engine)).await?;
         connection::settle(connect::migrate(&write)).await?;
-        let write = connection::of(write);
-        let reader = connection::of(connection::settle(connect::reading(options, engine)).await?);
+        let patience = connect::patience(options, engine);
+        let write = connection::Connection::new(write, patience);
+        let reader = connection::settle(connect::reading(options, engine)).await?;
+        let reader = connection::Connection::new(reader, patience);
         let recorded = expiry::recorded_key_store(&reader).await?;
         let shredder = shred::Shredder::open(&options.keys, recorded.as_deref()).await?;
         let expiry = expiry::ExpiryState::load(&reader, shredder.destroyed_ms()).await?;

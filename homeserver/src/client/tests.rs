@@ -32,6 +32,7 @@ mod json;
 mod keys;
 mod login_page;
 mod media;
+mod mismatched;
 mod moderation;
 mod push_rules;
 mod reactions;

@@ -9,7 +9,7 @@ use passeur_migrations::server::Migrator;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use sea_orm_migration::MigratorTrait;
 
-use super::{ShredKeys, StoreError};
+use super::{ShredKeys, StoreError, connection::Patience};
 
 /// How long a connection waits for another process's write lock on SQLite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,6 +19,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 const SERVER_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the writer waits for a database server that cannot be reached: all writes wait meanwhile, and more come.
 const WRITER_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a database server may take for one statement: longer than any takes that it works on, shorter than a client waits.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// What caches may take unless told otherwise, in bytes.
 const CACHE_BYTES: u64 = 20 * 1024 * 1024;
 /// Prepared statements kept for each connection.
@@ -54,6 +56,8 @@ pub struct StoreOptions {
     pub cache_bytes: u64,
     /// Where the keys of expiring content are.
     pub keys: ShredKeys,
+    /// How long a database server may take for one statement before it counts as lost. SQLite is waited for.
+    pub answer_max: Duration,
 }
 
 impl StoreOptions {
@@ -64,6 +68,7 @@ impl StoreOptions {
             readers_max: 4,
             cache_bytes: CACHE_BYTES,
             keys: ShredKeys::default(),
+            answer_max: ANSWER_MAX,
         }
     }
 
@@ -80,6 +85,11 @@ impl StoreOptions {
             Err(StoreError::UnknownEngine)
         }
     }
+}
+
+/// How long an answer of this engine is waited for.
+pub(super) fn patience(options: &StoreOptions, engine: Engine) -> Patience {
+    Patience((engine == Engine::Postgres).then_some(options.answer_max))
 }
 
 /// The one connection that writes.
@@ -116,8 +126,8 @@ async fn connect(
         .min_connections(1)
         .acquire_timeout(match (engine, read_only) {
             (Engine::Sqlite, _) => ACQUIRE_TIMEOUT,
-            (Engine::Postgres, true) => SERVER_ACQUIRE_TIMEOUT,
-            (Engine::Postgres, false) => WRITER_ACQUIRE_TIMEOUT,
+            (Engine::Postgres, true) => SERVER_ACQUIRE_TIMEOUT.min(options.answer_max),
+            (Engine::Postgres, false) => WRITER_ACQUIRE_TIMEOUT.min(options.answer_max),
         })
         .idle_timeout(None::<Duration>)
         .max_lifetime(None::<Duration>)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
 
-use super::KeyStoreError;
+use super::{KeyStoreError, connection::NO_ANSWER};
 
 /// SQLite's code for a full disk.
 const SQLITE_FULL: &str = "13";
@@ -97,6 +97,7 @@ fn cause(error: &DbErr) -> Cause {
         Some(_) => Cause::Other,
         None => match error {
             DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Cause::Unreachable,
+            DbErr::Conn(RuntimeErr::Internal(said)) if said == NO_ANSWER => Cause::Unreachable,
             _ => Cause::Other,
         },
     }

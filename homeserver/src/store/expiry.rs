@@ -210,7 +210,11 @@ impl Store {
 impl Store {
     /// A reader that has begun to read and does not end, as a long query is.
     pub(crate) async fn begin_reading(&self) -> super::connection::Transaction {
-        let reader = self.reader().begin().await.unwrap();
+        let reader = self
+            .reader()
+            .begin_with_options(Default::default())
+            .await
+            .unwrap();
         events::Entity::find_by_id("").one(&reader).await.unwrap();
         reader
     }

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
-use super::{Engine, StoreError, StoreOptions, connect};
+use super::{Engine, StoreError, StoreOptions, connect, connection::Connection};
 
 /// Waits for the lock: "passeus" in ASCII, beside the log's lock.
 const LOCK: &str = "SELECT pg_advisory_lock(31647966270219635)::text";
@@ -21,7 +21,7 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The right to serve a database, as long as it lives.
 #[derive(Debug)]
 pub struct Claim {
-    session: Option<DatabaseConnection>,
+    session: Option<Connection>,
 }
 
 impl Claim {
@@ -43,7 +43,7 @@ impl Claim {
         session.query_one_raw(patience).await?;
         match session.execute_unprepared(LOCK).await {
             Ok(_) => Ok(Some(Self {
-                session: Some(session),
+                session: Some(Connection::new(session, connect::patience(options, engine))),
             })),
             Err(error) if StoreError::has_code(&error, LOCK_NOT_AVAILABLE) => Ok(None),
             Err(error) => Err(error.into()),

@@ -14,6 +14,8 @@ use super::{
 
 mod full_disk;
 mod lost;
+mod silent;
+mod tip;
 
 /// Appends a row of some length to the log, and fails if it is to.
 #[derive(Default)]

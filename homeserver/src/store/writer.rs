@@ -3,7 +3,7 @@
 //! Invariant: no other code opens a write transaction. Whatever is waiting is committed in one
 //! transaction and answered after it; if one of its members fails, all are tried singly, so that
 //! one bad change never fails another. If there is no transaction to be had, all are answered at
-//! once; if a commit broke off, nothing of it is done again, since it may be on disk. On
+//! once, and so they are if the database does not answer any more; if a commit broke off, nothing of it is done again, since it may be on disk. On
 //! PostgreSQL the log's lock is the transaction's first statement and the head is read after it.
 
 use std::{collections::VecDeque, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{
     Engine, Heads, LogRow, StoreError, StoreOptions, Tx, connect,
-    connection::{self, Connection, Transaction},
+    connection::{Connection, Transaction},
     entity::log,
     shred::Shredder,
 };
@@ -310,6 +310,12 @@ impl Task {
             // A change that panics fails alone: without this task nobody could write any more. Its hook has logged where.
             let applied = AssertUnwindSafe(job.apply(&mut tx)).catch_unwind().await;
             if let Err(error) = applied.unwrap_or(Err(StoreError::Panicked)) {
+                if matches!(error, StoreError::Unreachable(_)) {
+                    // There is nobody to be asked for a rollback, nor for the others' changes. The driver has the connection rolled
+                    // back before anybody else gets it.
+                    self.is_broken = true;
+                    return Err(Failure::All(error));
+                }
                 // The first error is the one that counts.
                 self.is_broken |= tx.rollback().await.is_err();
                 return Err(Failure::Member(error));
@@ -319,7 +325,10 @@ impl Task {
             Ok(finished) => finished,
             Err(error) => {
                 self.is_broken = true;
-                return Err(Failure::Member(error));
+                return Err(match error {
+                    error @ StoreError::Unreachable(_) => Failure::All(error),
+                    error => Failure::Member(error),
+                });
             }
         };
         // What is about to be acknowledged must be readable after a crash, and what is about to be forgotten must not.
@@ -355,7 +364,8 @@ impl Task {
     async fn reopen(&mut self) -> Result<(), StoreError> {
         // If this fails, the next who comes tries it again.
         self.is_broken = true;
-        let again = connection::of(connect::writing(&self.options, self.engine).await?);
+        let again = connect::writing(&self.options, self.engine).await?;
+        let again = Connection::new(again, connect::patience(&self.options, self.engine));
         let broken = std::mem::replace(&mut self.write, again);
         self.is_broken = false;
         // Nothing of it was committed: there is nothing to lose.
@@ -368,7 +378,7 @@ impl Task {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let connection = connection::begin(&self.write, options).await?;
+        let connection = self.write.begin_with_options(options).await?;
         if self.engine == Engine::Postgres {
             connection.execute_unprepared(LOG_LOCK).await?;
         }

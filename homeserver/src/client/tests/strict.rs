@@ -1,6 +1,10 @@
 //! JSON that is odd, and what becomes of it.
 
+use passeur_protocol::limits::PDU_BYTES_MAX;
+use ruma::EventId;
+
 use super::*;
+use crate::rooms::projection;
 
 /// `value` in the place of `%` in a body.
 fn within(body: &str, value: &[u8]) -> Body {
@@ -44,6 +48,37 @@ async fn events_hold_canonical_numbers_and_a_bounded_size() {
             )
             .await,
     );
+}
+
+#[tokio::test]
+async fn an_event_of_64_kib_is_sent_and_one_of_a_byte_more_is_not() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let room = server.room(&alice, json!({})).await;
+    let send = async |txn: &str, bytes: usize| {
+        let path = format!("/rooms/{room}/send/org.test/{txn}");
+        let content = json!({"b": "x".repeat(bytes)});
+        server.put(&alice, &path, content).await
+    };
+    // How many bytes the whole event has, as other servers get it.
+    let size = async |answer: Answer| {
+        let answer = expect_ok(answer);
+        let id = <&EventId>::try_from(answer["event_id"].as_str().unwrap()).unwrap();
+        let event = server.app.store.event(id).await.unwrap().unwrap();
+        projection::federation_event(&event, 0).len()
+    };
+    let mut rest = 0;
+    // The depth of all that counts here has two digits.
+    for number in 0..12 {
+        rest = size(send(&format!("small_{number}"), 0).await).await;
+    }
+    let before = server.app.store.heads().head();
+    let larger = send("edge", PDU_BYTES_MAX - rest + 1).await;
+    expect(&larger, 413, "M_TOO_LARGE");
+    assert_eq!(server.app.store.heads().head(), before, "nothing is stored");
+    // Under the same transaction id: what was refused has used nothing up.
+    let exact = send("edge", PDU_BYTES_MAX - rest).await;
+    assert_eq!(size(exact).await, PDU_BYTES_MAX);
 }
 
 /// An object that a tree of values takes for something else, and cannot hold.

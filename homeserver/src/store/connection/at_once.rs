@@ -1,6 +1,6 @@
-//! Connections whose statements can be made to answer before anything else of their thread runs.
+//! Statements that can be made to answer before anything else of their thread runs.
 //!
-//! Invariant: a thread that never called [`answer_at_once`] sees SeaORM's own behaviour.
+//! Invariant: a thread that never called [`answer_at_once`] waits as the program does that people run.
 
 use std::{
     cell::Cell,
@@ -12,10 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
-    QueryResult, Statement, TransactionOptions, TransactionTrait,
-};
 use tokio::runtime::Runtime;
 
 /// How long the thread is held up for one answer: a statement that waits for something of this thread would wait for ever.
@@ -73,78 +69,3 @@ pub(in crate::store) async fn settle<T>(statement: impl Future<Output = T>) -> T
         );
     }
 }
-
-/// A pool of connections.
-#[derive(Debug)]
-pub(crate) struct Connection(DatabaseConnection);
-
-impl From<DatabaseConnection> for Connection {
-    fn from(pool: DatabaseConnection) -> Self {
-        Self(pool)
-    }
-}
-
-impl Connection {
-    pub(crate) async fn begin(&self) -> Result<Transaction, DbErr> {
-        settle(self.0.begin()).await.map(Transaction)
-    }
-
-    pub(crate) async fn begin_with_options(
-        &self,
-        options: TransactionOptions,
-    ) -> Result<Transaction, DbErr> {
-        let begun = settle(self.0.begin_with_options(options)).await;
-        begun.map(Transaction)
-    }
-
-    pub(crate) async fn close(self) -> Result<(), DbErr> {
-        self.0.close().await
-    }
-
-    pub(crate) async fn close_by_ref(&self) -> Result<(), DbErr> {
-        self.0.close_by_ref().await
-    }
-}
-
-/// An open transaction.
-#[derive(Debug)]
-pub(crate) struct Transaction(DatabaseTransaction);
-
-impl Transaction {
-    pub(crate) async fn commit(self) -> Result<(), DbErr> {
-        settle(self.0.commit()).await
-    }
-
-    pub(crate) async fn rollback(self) -> Result<(), DbErr> {
-        settle(self.0.rollback()).await
-    }
-}
-
-macro_rules! statements {
-    ($($type:ty),+) => {$(
-        #[sea_orm::prelude::async_trait::async_trait]
-        impl ConnectionTrait for $type {
-            fn get_database_backend(&self) -> DbBackend {
-                self.0.get_database_backend()
-            }
-
-            async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-                settle(self.0.execute_raw(statement)).await
-            }
-
-            async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-                settle(self.0.execute_unprepared(sql)).await
-            }
-
-            async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-                settle(self.0.query_one_raw(statement)).await
-            }
-
-            async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-                settle(self.0.query_all_raw(statement)).await
-            }
-        }
-    )+};
-}
-
-statements!(Connection, Transaction);

@@ -14,6 +14,7 @@ use crate::{
     server::open_store,
 };
 
+mod backup;
 mod check_config;
 mod expiry;
 mod init;
@@ -56,6 +57,9 @@ enum Command {
     /// See and remove what users reported, also while the server runs
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// Make, check and restore backups, in which the keys of what expires never are
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Change the key that signs events, also while the server runs
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -102,6 +106,7 @@ fn run(command: Command) -> ExitCode {
             report::run(&command, accounts).await
         }),
         Command::Expiry(command) => expiry::run(&command),
+        Command::Backup(command) => backup::run(&command),
         Command::Keys(command) => keys::run(&command, &OsRng),
         Command::RegistrationToken(command) => on_accounts(command.config(), async |accounts| {
             registration_token::run(&command, accounts).await

@@ -137,6 +137,7 @@ impl Server {
             key_files::rotation::take_over(&config.signing_key_path(), clock.now_ms())?;
         let drain = Drain::new();
         let edge = Edge::new(&config.rate_limits, &clock, &rng);
+        edge.watch_expiry(store.expiry_meter());
         let app = App::new(Foundation {
             clock: Arc::clone(&clock),
             rng,
@@ -317,7 +318,7 @@ async fn open_with(config: &Config, keys: ShredKeys) -> Result<Arc<Store>, Start
 }
 
 /// Where the database is, and how much of it to use.
-fn store_options(config: &Config) -> StoreOptions {
+pub(crate) fn store_options(config: &Config) -> StoreOptions {
     let mut options = StoreOptions::new(config.database_url().expose());
     options.readers_max = config.database.pool_size;
     options.cache_bytes = u64::from(config.database.cache_mb) * 1024 * 1024;

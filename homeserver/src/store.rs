@@ -51,6 +51,7 @@ mod relations;
 mod remote_devices;
 mod reports;
 mod rescinded;
+mod restored;
 mod rooms;
 mod scope;
 mod server_keys;
@@ -93,7 +94,7 @@ pub use self::{
     error::StoreError,
     events::{Body, Direction, Event, EventStatus},
     expiry::{
-        Backlog, DestroyExpired, Destroyed, NewDeadline, PolicyChange, RecordKeyStore,
+        Backlog, DestroyExpired, Destroyed, ExpiryMeter, NewDeadline, PolicyChange, RecordKeyStore,
         SaveExpiryClock, ShortenDeadlines,
     },
     heads::Heads,
@@ -112,12 +113,13 @@ pub use self::{
     relations::REDACTS,
     remote_devices::{ChangeRemoteDevices, RemoteChange, RemoteDeviceList, StoreRemoteDevices},
     reports::{KeepReport, RemoveReport, Report},
+    restored::{GoOnFromBackup, copy_database},
     rooms::{ForgetRoom, ForgetTransactions, Membership, MembershipRow, RoomRow},
     scope::Scope,
     server_keys::{KeyDocument, StoreServerKeys, StoredKey},
     serving::Claim,
     sessions::{NewSession, SessionRow, StartSession},
-    shred::{FileKeyStore, KeyStore, KeyStoreError, Saving, ShredKeys},
+    shred::{FileKeyStore, KeyStore, KeyStoreError, Saving, ShredKeys, count_buckets, is_key_file},
     state::{RoomStateMap, StateChange, StateGroup, StateKey, StatePath, apply, difference},
     threads::ThreadAnswer,
     timeline::{AccountDatum, EventTransaction, RelationRow},

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing of what is about to be destroyed is shown, and no key is ever removed.
 
+use std::path::Path;
+
 use clap::Subcommand;
 
 use super::{ConfigArgs, Failure, runtime, say};
@@ -10,7 +12,7 @@ use crate::{
     config::Config,
     rooms::expiry::LAG_MS_MAX,
     server::open_store,
-    store::{Backlog, FileKeyStore, KeyStore, RecordKeyStore},
+    store::{Backlog, FileKeyStore, KeyStore, RecordKeyStore, count_buckets},
 };
 
 /// What to do about expiry.
@@ -63,10 +65,23 @@ async fn status(config: &Config) -> Result<(), Failure> {
         "rooms with a policy not followed yet: {}",
         backlog.rooms
     ))?;
+    match &config.expiry.key_store {
+        Some(folder) => say(format_args!(
+            "groups of buckets with a key: {}",
+            buckets(folder)?
+        ))?,
+        None => say("groups of buckets with a key: none, expiry.key_store is not set")?,
+    }
     if overdue_ms > LAG_MS_MAX {
         return Err("the purge does not keep up: is the server running?".into());
     }
     Ok(())
+}
+
+/// How many groups of buckets have a key in a key store.
+fn buckets(folder: &Path) -> Result<usize, Failure> {
+    let bytes = FileKeyStore::new(folder.to_owned()).load()?;
+    Ok(bytes.map_or(0, |bytes| count_buckets(&bytes).unwrap_or(0)))
 }
 
 /// For how long the oldest has been due, in ms.

@@ -44,6 +44,11 @@ impl Edge {
         }
     }
 
+    /// Tells of a store's purge in the metrics.
+    pub fn watch_expiry(&self, meter: &Arc<ExpiryMeter>) {
+        self.observer.metrics.watch_expiry(meter);
+    }
+
     /// Lays the layers around the routes of a listener, and adds `/metrics` if that is among its resources.
     pub fn wrap(&self, routes: Router, resources: &BTreeSet<Resource>) -> Router {
         let routes = if resources.contains(&Resource::Metrics) {

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt::{self, Write},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,7 +17,7 @@ use axum::{Router, extract::State, routing::get};
 use http::header;
 
 use super::rate_limit::RateLimiter;
-use crate::config::RateClass;
+use crate::{config::RateClass, store::ExpiryMeter};
 
 /// The format's name.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,6 +32,8 @@ pub struct Metrics {
     requests: Mutex<BTreeMap<String, Kinds>>,
     /// Requests being answered.
     in_flight: AtomicU64,
+    /// What the purge has done.
+    expiry: OnceLock<Arc<ExpiryMeter>>,
 }
 
 /// Requests of one route, by method and status.
@@ -61,6 +63,12 @@ impl Metrics {
     pub fn enter(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(&self.in_flight)
+    }
+
+    /// Tells of a store's purge as well.
+    pub fn watch_expiry(&self, meter: &Arc<ExpiryMeter>) {
+        // There is one store a process; a second one is not told of.
+        let _ = self.expiry.set(Arc::clone(meter));
     }
 
     /// Counts an answered request.
@@ -137,6 +145,9 @@ impl Metrics {
                 limiter.refused(class)
             )?;
         }
+        if let Some(meter) = self.expiry.get() {
+            write_expiry(meter, out)?;
+        }
         if let Some(bytes) = resident_bytes() {
             writeln!(
                 out,
@@ -146,6 +157,35 @@ impl Metrics {
         }
         Ok(())
     }
+}
+
+/// What the purge has done.
+fn write_expiry(meter: &ExpiryMeter, out: &mut String) -> fmt::Result {
+    let seconds = |ms: i64| ms as f64 / 1000.0;
+    writeln!(
+        out,
+        "# HELP passeur_expiry_destroyed_total Messages whose content was destroyed.\n# TYPE passeur_expiry_destroyed_total counter\n\
+         passeur_expiry_destroyed_total {}",
+        meter.destroyed()
+    )?;
+    writeln!(
+        out,
+        "# HELP passeur_expiry_lag_seconds For how long the oldest content has been due that may still be on disk.\n\
+         # TYPE passeur_expiry_lag_seconds gauge\npasseur_expiry_lag_seconds {}",
+        seconds(meter.lag_ms())
+    )?;
+    writeln!(
+        out,
+        "# HELP passeur_expiry_last_pass_timestamp_seconds When the last pass of the purge ended.\n\
+         # TYPE passeur_expiry_last_pass_timestamp_seconds gauge\npasseur_expiry_last_pass_timestamp_seconds {}",
+        seconds(meter.passed_ms())
+    )?;
+    writeln!(
+        out,
+        "# HELP passeur_expiry_buckets Groups of buckets that have a key.\n# TYPE passeur_expiry_buckets gauge\n\
+         passeur_expiry_buckets {}",
+        meter.buckets()
+    )
 }
 
 /// Memory of this process that is resident, where the system tells.

@@ -131,7 +131,13 @@ impl Purge {
             let before_ms = now_ms.saturating_sub(SEND_REPEAT_MS_MAX);
             store.commit(ForgetTransactions { before_ms }).await?;
         }
-        self.clear_residue(now_ms).await
+        self.clear_residue(now_ms).await?;
+        let lag_ms = self
+            .residue_since_ms
+            .map_or(0, |since_ms| now_ms.saturating_sub(since_ms));
+        let buckets = store.expiry_buckets().unwrap_or(0);
+        store.expiry_meter().note_pass(now_ms, lag_ms, buckets);
+        Ok(())
     }
 
     /// Lets messages follow their rooms' changed policies, a batch a room in turn.
@@ -194,6 +200,7 @@ impl Purge {
                 break;
             };
             store.note_residue();
+            store.expiry_meter().count_destroyed(destroyed.events.len());
             store.forget_events(destroyed.events.iter().map(|id| &**id));
             let since_ms = self.residue_since_ms.unwrap_or(oldest_ms);
             self.residue_since_ms = Some(since_ms.min(oldest_ms));

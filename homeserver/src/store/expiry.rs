@@ -30,11 +30,12 @@ use super::{
 };
 use crate::clock::Clock;
 
+mod meter;
 mod sealed;
 
 use self::sealed::Due;
-pub use self::sealed::RecordKeyStore;
 pub(super) use self::sealed::recorded_key_store;
+pub use self::{meter::ExpiryMeter, sealed::RecordKeyStore};
 
 /// The key of the one row of `expiry_clock`.
 const CLOCK_ROW: i32 = 0;
@@ -49,6 +50,8 @@ pub(super) struct ExpiryState {
     policies: Notify,
     /// Whether files may hold content that was deleted from the tables.
     has_residue: AtomicBool,
+    /// What the operator watches.
+    meter: Arc<ExpiryMeter>,
 }
 
 impl ExpiryState {
@@ -66,6 +69,7 @@ impl ExpiryState {
             persisted_ms,
             policies: Notify::new(),
             has_residue: AtomicBool::new(true),
+            meter: Arc::default(),
         })
     }
 }
@@ -118,6 +122,11 @@ impl Store {
     /// Whether files may hold deleted content; the caller now sees to it.
     pub fn take_residue(&self) -> bool {
         self.expiry.has_residue.swap(false, Ordering::SeqCst)
+    }
+
+    /// What the purge has done.
+    pub fn expiry_meter(&self) -> &Arc<ExpiryMeter> {
+        &self.expiry.meter
     }
 
     /// Notes that a room's policy was changed.

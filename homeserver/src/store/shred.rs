@@ -20,7 +20,7 @@ use passeur_protocol::expiry::Class;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-pub use self::file::FileKeyStore;
+pub use self::file::{FileKeyStore, is_key_file};
 pub(crate) use self::keys::Slot;
 use self::{
     keys::{ID_BYTES, Keys},
@@ -371,6 +371,12 @@ impl Shredder {
         state.is_dirty &= !erase;
         Ok(())
     }
+}
+
+/// How many groups of buckets have a key among what a key store keeps; none if that is something else.
+#[must_use]
+pub fn count_buckets(keys: &[u8]) -> Option<usize> {
+    Keys::decode(keys).map(|keys| keys.len())
 }
 
 /// The bucket of something of a class that is destroyed at a time, both in ms, and when its key dies.

@@ -145,6 +145,11 @@ impl Tx {
         self.head
     }
 
+    /// Leaves out some positions.
+    pub(super) fn skip(&mut self, positions: i64) {
+        self.head = self.head.saturating_add(positions);
+    }
+
     /// Inserts a row at the end of the transaction, together with others of its table. The key
     /// must be known not to exist: a conflict fails the change.
     pub fn insert_later<A>(&mut self, row: A)

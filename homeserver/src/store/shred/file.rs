@@ -229,6 +229,16 @@ fn parse(bytes: &[u8]) -> Option<Copy> {
     })
 }
 
+/// Whether a file is one of a key store.
+///
+/// # Errors
+/// What the operating system says.
+pub fn is_key_file(file: &mut File) -> io::Result<bool> {
+    let mut beginning = Vec::with_capacity(MAGIC.len());
+    file.take(MAGIC.len() as u64).read_to_end(&mut beginning)?;
+    Ok(beginning == MAGIC)
+}
+
 /// Reads a file that nobody else may read.
 fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyStoreError> {
     let failed = |source| KeyStoreError::Io {

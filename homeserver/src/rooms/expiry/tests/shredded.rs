@@ -176,3 +176,49 @@ async fn a_purge_that_is_cut_off_between_keys_and_rows_shows_nothing_and_ends() 
     let left = world.store().expiry_backlog(i64::MAX).await.unwrap();
     assert_eq!((left.events, world.store().expiry_buckets()), (0, Some(0)));
 }
+
+#[tokio::test]
+async fn what_a_restored_backup_does_not_know_comes_back_from_no_peer() {
+    let mut world = sealed_world().await;
+    let room = world.room().await;
+    let message = world.send(short(&room)).await;
+    let backup = rows_of(world.store(), &message).await;
+    let sent = projection::federation_event(&*world.event(&message).await, MockClock::START_MS);
+    assert!(String::from_utf8_lossy(&sent).contains(MARKER));
+    world.clock.advance(Duration::from_secs(30) + STEP);
+    world.pass().await;
+    world.restore(&backup).await;
+    let mut world = world.kill().await;
+    let sent: Box<serde_json::value::RawValue> = serde_json::from_slice(&sent).unwrap();
+    let origin = world.rooms.server_name();
+    let again = world.rooms.receive(origin, &room, &sent).await.unwrap();
+    assert_eq!(again, message);
+    world.pass().await;
+    assert!(!world.has_body(&message).await && !world.is_shown(&message).await);
+    expect_in_files(world.folder.path(), MARKER, false);
+}
+
+#[tokio::test]
+async fn the_operator_sees_what_was_destroyed_and_the_lag() {
+    let mut world = sealed_world().await;
+    let room = world.room().await;
+    world.send(short(&room)).await;
+    world.pass().await;
+    let meter = Arc::clone(world.store().expiry_meter());
+    assert_eq!(
+        (meter.destroyed(), meter.lag_ms(), meter.buckets()),
+        (0, 0, 1)
+    );
+    world.clock.advance(Duration::from_secs(30) + STEP);
+    if Engine::Sqlite == testing::engine() {
+        let reader = world.store().begin_reading().await;
+        world.clock.advance(Duration::from_secs(40));
+        world.pass().await;
+        assert_eq!((meter.destroyed(), meter.buckets()), (1, 0));
+        assert_eq!(meter.lag_ms(), 43_000);
+        reader.rollback().await.unwrap();
+    }
+    world.pass().await;
+    assert_eq!((meter.destroyed(), meter.lag_ms()), (1, 0));
+    assert_eq!(meter.passed_ms(), world.rooms.showing_ms());
+}

@@ -20,6 +20,7 @@ use crate::{
     store::{CacheShare, Event, MembershipRow, Store, StoreError, bounded},
 };
 
+mod absence;
 mod acl;
 mod aliases;
 mod annotation;
@@ -74,6 +75,7 @@ pub mod typing;
 mod upgrade;
 
 pub use self::{
+    absence::stay_of,
     by_time::Moment,
     create::{CreateError, InitialState, NewRoom, Preset},
     departures::Departures,

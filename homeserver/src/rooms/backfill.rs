@@ -1,6 +1,6 @@
 //! A room's history from peers, when somebody pages beyond what is held.
 //!
-//! Invariant: backfilled events get room orders below the oldest held, and no position: they are
+//! Invariant: backfilled events get room orders below the oldest held of their stay, and no position: they are
 //! history, not news. They are verified like any event, and judged by their auth events and the
 //! state before them; the room's current state has no say in them, nor they in it. Only what the
 //! gaps of the room lead to is history.
@@ -17,6 +17,7 @@ use ruma::{
 
 use super::{
     Offer, ReceiveError, Rooms, SendError, Snapshot,
+    absence::stay_of,
     chain::Chain,
     order::{leading_to, predecessors_first},
     receive::Budget,
@@ -46,7 +47,8 @@ enum Filled {
 }
 
 impl Rooms {
-    /// Fetches about `limit` events before the oldest that is held; answers whether any came.
+    /// Fetches about `limit` events of what is missing before the newest stay that something is missing before; answers whether
+    /// any came.
     ///
     /// # Errors
     /// What the database says; peers that do not answer have nothing.
@@ -55,16 +57,41 @@ impl Rooms {
         room: &RoomId,
         limit: u32,
     ) -> Result<bool, ReceiveError> {
+        let Some(snapshot) = self.snapshot(room).await? else {
+            return Ok(false);
+        };
+        for stay in Self::stays(&snapshot) {
+            if self.backfill_before(room, stay, limit).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Fetches about `limit` events of what is missing before a stay; answers whether any came.
+    ///
+    /// # Errors
+    /// As [`Rooms::backfill`].
+    pub async fn backfill_before(
+        self: &Arc<Self>,
+        room: &RoomId,
+        stay: i64,
+        limit: u32,
+    ) -> Result<bool, ReceiveError> {
         for _ in 0..ROUNDS_MAX {
             let Some(snapshot) = self.snapshot(room).await? else {
                 return Ok(false);
             };
-            let mut gaps = self.context.store.missing_events(room).await?;
+            let missing = self.context.store.missing_events(room).await?;
+            if missing.is_empty() {
+                return Ok(false);
+            }
+            let mut gaps = self.gaps_before(&snapshot, stay, missing).await?;
             gaps.truncate(GAPS_MAX);
             if gaps.is_empty() || snapshot.members.local_joined.is_empty() {
                 return Ok(false);
             }
-            match self.fill(&snapshot, &gaps, limit).await? {
+            match self.fill(&snapshot, stay, &gaps, limit).await? {
                 Filled::Some => return Ok(true),
                 Filled::Unplaced => return Ok(false),
                 Filled::Nothing => self.give_up(room, gaps).await?,
@@ -77,6 +104,7 @@ impl Rooms {
     async fn fill(
         self: &Arc<Self>,
         snapshot: &Snapshot,
+        stay: i64,
         gaps: &[OwnedEventId],
         limit: u32,
     ) -> Result<Filled, ReceiveError> {
@@ -91,8 +119,10 @@ impl Rooms {
                 continue;
             };
             let some = answer.pdus.get(..EVENTS_MAX).unwrap_or(&answer.pdus);
-            let events = leading_to(gaps, self.verify_all(snapshot, some).await);
-            match self.take_history(&server, snapshot, events).await? {
+            let events = self.verify_all(snapshot, some).await;
+            let known = self.known_before(snapshot, &events).await?;
+            let events = leading_to(gaps, events, &known);
+            match self.take_history(&server, snapshot, stay, events).await? {
                 Filled::Some => return Ok(Filled::Some),
                 Filled::Unplaced => nobody_has_it = false,
                 Filled::Nothing => {}
@@ -102,6 +132,24 @@ impl Rooms {
             true => Filled::Nothing,
             false => Filled::Unplaced,
         })
+    }
+
+    /// Those of the events that have their place: what lies before them belongs to an earlier stay, if there was one.
+    async fn known_before(
+        &self,
+        snapshot: &Snapshot,
+        events: &[SignedPdu],
+    ) -> Result<HashSet<OwnedEventId>, ReceiveError> {
+        if stay_of(snapshot.order_max) == 0 {
+            return Ok(HashSet::new());
+        }
+        let ids: Vec<OwnedEventId> = events
+            .iter()
+            .map(|signed| signed.pdu().event_id.clone())
+            .collect();
+        let held = self.context.store.events(&ids).await?;
+        let placed = held.iter().filter(|event| event.room_order.is_some());
+        Ok(placed.map(|event| event.id().to_owned()).collect())
     }
 
     /// Asks for these events no more: whoever named them as predecessors may have made them up.
@@ -122,11 +170,12 @@ impl Rooms {
         others.take(SERVERS_MAX).cloned().collect()
     }
 
-    /// Stores history below the oldest event that is held.
+    /// Stores history below the oldest event of a stay.
     async fn take_history(
         self: &Arc<Self>,
         server: &ServerName,
         snapshot: &Snapshot,
+        stay: i64,
         events: Vec<SignedPdu>,
     ) -> Result<Filled, ReceiveError> {
         if events.is_empty() {
@@ -152,7 +201,7 @@ impl Rooms {
         }
         match offers.is_empty() {
             true => Ok(Filled::Unplaced),
-            false => self.append_history(snapshot, &offers).await,
+            false => self.append_history(snapshot, stay, &offers).await,
         }
     }
 
@@ -193,6 +242,7 @@ impl Rooms {
     async fn append_history(
         self: &Arc<Self>,
         snapshot: &Snapshot,
+        stay: i64,
         offers: &[Offer],
     ) -> Result<Filled, ReceiveError> {
         let _turn = self.history.lock().await;
@@ -215,13 +265,19 @@ impl Rooms {
             }
         }
         let mut is_new = false;
+        let lowest = match stay {
+            0 => None,
+            _ => self.lowest_of(&snapshot.room_id, stay).await?,
+        };
+        let mut lowest = lowest.unwrap_or(row.order_min);
         for added in chain.append.events.iter_mut().rev() {
             if let Some(order) = &mut added.event.room_order {
-                row.order_min -= 1;
-                *order = row.order_min;
+                lowest -= 1;
+                *order = lowest;
                 is_new = true;
             }
         }
+        row.order_min = row.order_min.min(lowest);
         row.tip += 1;
         chain.room = Some(row);
         // If the room moved meanwhile, the client asks again.

@@ -12,8 +12,8 @@ use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, ServerName, events::Sta
 use serde_json::value::RawValue;
 
 use super::{
-    JoinError, Members, Offer, ReceiveError, Rooms, SendError, Snapshot, chain::Chain,
-    join::rules_of, receive::Budget,
+    JoinError, Members, Offer, ReceiveError, Rooms, SendError, Snapshot, absence::next_stay,
+    chain::Chain, join::rules_of, receive::Budget,
 };
 use crate::store::{
     Event, EventStatus, LogKind, Moved, NewEvent, RoomRow, RoomStateMap, StateChange, StateKey,
@@ -158,6 +158,10 @@ impl Chain<'_> {
         // Nothing of an earlier stay is a predecessor of the join: its timeline ends in a gap.
         room.extremities = join.pdu().prev_events.clone();
         room.tip += 1;
+        if room.order_max > 0 {
+            // What happened meanwhile has its place between the stays.
+            room.order_max = next_stay(room.order_max);
+        }
         self.room = Some(room);
         self.move_state(before, changes, None);
         let offer = Offer {

@@ -7,18 +7,26 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, HashSet},
 };
 
 use passeur_protocol::signed::SignedPdu;
 use ruma::OwnedEventId;
 
-/// Those events that `ids` lead to along their predecessors, these included: what nothing of it leads to is left out.
-pub(super) fn leading_to(ids: &[OwnedEventId], events: Vec<SignedPdu>) -> Vec<SignedPdu> {
+/// Those events that `ids` lead to along their predecessors, these included, but not by way of `known` ones: what nothing of it
+/// leads to is left out.
+pub(super) fn leading_to(
+    ids: &[OwnedEventId],
+    events: Vec<SignedPdu>,
+    known: &HashSet<OwnedEventId>,
+) -> Vec<SignedPdu> {
     let mut by_id = by_id(events);
     let mut waiting = ids.to_vec();
     let mut found = Vec::with_capacity(by_id.len());
     while let Some(id) = waiting.pop() {
+        if known.contains(&id) {
+            continue;
+        }
         if let Some(event) = by_id.remove(&id) {
             waiting.extend(event.pdu().prev_events.iter().cloned());
             found.push(event);

@@ -16,7 +16,7 @@ use crate::{
     app::App,
     client::reading::{ReadableRoom, answer, limit},
     http::{decode::Ruma, error::ApiError, requester::Requester},
-    rooms::json::JsonWriter,
+    rooms::{json::JsonWriter, stay_of},
     store::{Direction, Event, StoreError},
     sync::{
         filter::{LazyLoad, RoomSection},
@@ -30,6 +30,9 @@ const PAGE_MAX: usize = 500;
 const BACKFILL_EVENTS: u32 = 100;
 /// Events that are looked at for one page if the filter or the history visibility lets few pass.
 const SCANNED_MAX: usize = 2000;
+
+/// Absences of which nobody knows more that one page reaches over: each may have cost questions to other servers.
+const ABSENCES_MAX: usize = 4;
 
 /// One page of a room's timeline.
 struct Page {
@@ -118,15 +121,17 @@ async fn page(
         events: Vec::with_capacity(limit.min(64)),
         end: Some(stretch.from),
     };
-    let mut scanned = 0;
+    let (mut scanned, mut crossed) = (0, 0);
     while page.events.len() < limit && scanned < SCANNED_MAX {
         let at = page.end.unwrap_or(stretch.from);
         let Part {
             events,
             is_last,
             fetched,
+            goes_on,
         } = read(room, stretch, at, limit).await?;
         scanned += events.len();
+        crossed += usize::from(goes_on);
         let Some(last) = events.last().and_then(|event| event.room_order) else {
             page.end = None;
             break;
@@ -144,7 +149,7 @@ async fn page(
             None => Some(beyond(last, stretch.direction)),
         };
         // Other servers are asked once a page: the client asks for more if it wants more.
-        if page.end.is_none() || fetched {
+        if page.end.is_none() || fetched || crossed == ABSENCES_MAX {
             break;
         }
     }
@@ -166,6 +171,21 @@ struct Part {
     is_last: bool,
     /// Whether other servers have just given some of them, and may have more.
     fetched: bool,
+    /// Whether they reach over an absence, about which nobody told more.
+    goes_on: bool,
+}
+
+/// Whether an event is of a stay, or of what lies before it.
+fn is_of(stay: i64, event: &Event) -> bool {
+    event.room_order.is_some_and(|order| stay_of(order) == stay)
+}
+
+/// The first earlier stay that events, newest first, reach into.
+fn earlier_stay(stay: i64, events: &[Arc<Event>]) -> Option<i64> {
+    let mut stays = events
+        .iter()
+        .filter_map(|event| event.room_order.map(stay_of));
+    stays.find(|of| *of < stay)
 }
 
 /// Events from a gap on, and whether the stretch ends with them.
@@ -184,18 +204,34 @@ async fn read(
     let mut events = store
         .timeline(id, exclusive, direction, limit as u64)
         .await?;
-    let mut fetched = false;
-    if direction == Direction::Backward && events.len() < limit {
-        // Where what is held ends, other servers may know more. One that fails has no more.
-        let more = room.app.rooms.backfill(id, BACKFILL_EVENTS).await;
+    let (mut fetched, mut goes_on) = (false, false);
+    let stay = stay_of(at.0);
+    if direction == Direction::Backward
+        && (events.len() < limit || earlier_stay(stay, &events).is_some())
+    {
+        // Where what is held ends, for good or because of an absence, other servers may know more. One that fails has no more.
+        let rooms = &room.app.rooms;
+        let more = rooms.backfill_before(id, stay, BACKFILL_EVENTS).await;
         fetched = more.unwrap_or(false);
         if fetched {
             events = store
                 .timeline(id, exclusive, direction, limit as u64)
                 .await?;
+            // There may be still more before the stay.
+            if events.first().is_some_and(|event| is_of(stay, event)) {
+                events.retain(|event| is_of(stay, event));
+            }
+        } else if let Some(earlier) = earlier_stay(stay, &events) {
+            // Before that one, too, others may know more: they are asked when it is reached.
+            events.retain(|event| {
+                event
+                    .room_order
+                    .is_some_and(|order| stay_of(order) >= earlier)
+            });
+            goes_on = true;
         }
     }
-    let mut is_last = events.len() < limit && !fetched;
+    let mut is_last = events.len() < limit && !fetched && !goes_on;
     if let Some(to) = stretch.to {
         let before = events.len();
         events.retain(|event| {
@@ -212,5 +248,6 @@ async fn read(
         events,
         is_last,
         fetched,
+        goes_on,
     })
 }

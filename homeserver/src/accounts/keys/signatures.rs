@@ -12,12 +12,15 @@ use ruma::{CanonicalJsonObject, OwnedUserId, UserId};
 use serde_json::value::RawValue;
 
 use super::{Keys, KeysError, check};
-use crate::store::{AddSignatures, ForeignSignature, KeyUsage, SignedObject, UserKeys};
+use crate::store::{AddSignatures, ForeignSignature, KeyUsage, SignedObject, StoreError, UserKeys};
 
 /// How many objects one request may sign.
 const OBJECTS_MAX: usize = 1000;
 /// How many users one request may sign: each may live on another server.
 const USERS_MAX: usize = 100;
+
+/// How often signatures are judged anew because others of the same user's devices came first.
+const TRIES_MAX: usize = 16;
 
 /// What could not be stored and why, by user and key.
 pub type SignatureFailures = BTreeMap<OwnedUserId, BTreeMap<String, KeysError>>;
@@ -38,38 +41,57 @@ impl Keys {
         if signed.len() > OBJECTS_MAX || users.len() > USERS_MAX {
             return Err(KeysError::TooMany);
         }
-        let keys = self.own_keys(signer).await?;
         let others = users.iter().copied().filter(|user| *user != signer);
         let masters = self.master_keys(others).await?;
-        let mut change = AddSignatures {
-            signer: signer.to_owned(),
-            own: Vec::new(),
-            foreign: Vec::new(),
-        };
-        let mut failures = SignatureFailures::new();
-        for (user, name, json) in signed {
-            let outcome = if user == signer {
-                own(signer, &keys, name, json).map(|object| change.own.push(object))
-            } else {
-                foreign(signer, &keys, masters.get(user), user, name, json)
-                    .map(|made| change.foreign.push(made))
-            };
-            match outcome {
-                Ok(()) => {}
-                Err(KeysError::Store(error)) => return Err(error.into()),
-                Err(error) => {
-                    let of_user = failures.entry(user.to_owned()).or_default();
-                    of_user.insert(name.to_owned(), error);
-                }
+        for _ in 0..TRIES_MAX {
+            let keys = self.own_keys(signer).await?;
+            let (change, failures) = judge(signer, &keys, &masters, &signed)?;
+            let is_empty = change.own.is_empty() && change.foreign.is_empty();
+            if is_empty || self.store.commit(change).await?.output {
+                return Ok(failures);
             }
+            // A key has changed since it was read: another signature came, which both must bear.
         }
-        let is_empty = change.own.is_empty() && change.foreign.is_empty();
-        if !is_empty && !self.store.commit(change).await?.output {
-            // A key has changed since it was read; the client will see the new one and sign again.
-            tracing::debug!("a signature came too late for its key");
+        let mut failures = SignatureFailures::new();
+        for (user, name, _) in signed {
+            let error = KeysError::Malformed("the keys change too often to be signed now");
+            let of_user = failures.entry(user.to_owned()).or_default();
+            of_user.insert(name.to_owned(), error);
         }
         Ok(failures)
     }
+}
+
+/// What of some signed objects is good, and what is not.
+fn judge(
+    signer: &UserId,
+    keys: &UserKeys,
+    masters: &BTreeMap<OwnedUserId, CanonicalJsonObject>,
+    signed: &[(&UserId, &str, &RawValue)],
+) -> Result<(AddSignatures, SignatureFailures), StoreError> {
+    let mut change = AddSignatures {
+        signer: signer.to_owned(),
+        own: Vec::new(),
+        foreign: Vec::new(),
+    };
+    let mut failures = SignatureFailures::new();
+    for &(user, name, json) in signed {
+        let outcome = if user == signer {
+            own(signer, keys, name, json).map(|object| change.own.push(object))
+        } else {
+            foreign(signer, keys, masters.get(user), user, name, json)
+                .map(|made| change.foreign.push(made))
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(KeysError::Store(error)) => return Err(error),
+            Err(error) => {
+                let of_user = failures.entry(user.to_owned()).or_default();
+                of_user.insert(name.to_owned(), error);
+            }
+        }
+    }
+    Ok((change, failures))
 }
 
 /// A signature over somebody else's master key, as it stands at their server.

@@ -370,6 +370,36 @@ async fn signatures_are_verified_and_shown_to_those_who_may_see_them() {
 }
 
 #[tokio::test]
+async fn signatures_that_come_at_once_are_all_kept() {
+    let server = Server::start().await;
+    let (alice, _) = with_keys(&server, "alice").await;
+    let [master, ..] = with_cross_signing(&server, &alice).await;
+    let object = query(&server, &alice, &alice).await["master_keys"][&alice.id].clone();
+    let mut uploads = Vec::new();
+    for _ in 0..8 {
+        let body = login_body("alice", PASSWORD);
+        let device = user_of(&expect_ok(server.call("POST", "/login", "", body).await));
+        let signer = Signer::new();
+        let keys = json!({"device_keys": device_keys(&device, &signer)});
+        expect_ok(server.post(&device, "/keys/upload", keys).await);
+        let mut signed = object.clone();
+        signer.sign(&mut signed, &device.id, &device.device);
+        uploads.push((device, json!({&alice.id: {master.public(): signed}})));
+    }
+    let made = uploads
+        .iter()
+        .map(|(device, body)| server.post(device, "/keys/signatures/upload", body.clone()));
+    for answer in futures_util::future::join_all(made).await {
+        assert_eq!(expect_ok(answer), json!({"failures": {}}));
+    }
+    let seen = query(&server, &alice, &alice).await["master_keys"][&alice.id].clone();
+    let signatures = seen["signatures"][&alice.id].as_object().unwrap();
+    for (device, _) in &uploads {
+        assert!(signatures.contains_key(&format!("ed25519:{}", device.device)));
+    }
+}
+
+#[tokio::test]
 async fn bad_signatures_are_named_and_not_kept() {
     let server = Server::start().await;
     let (alice, _) = with_keys(&server, "alice").await;

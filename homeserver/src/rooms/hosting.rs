@@ -278,7 +278,7 @@ impl Rooms {
     /// See [`HostError`].
     pub async fn shown_of(&self, room: &RoomId) -> Result<Vec<Box<RawValue>>, HostError> {
         let snapshot = self.snapshot(room).await?.ok_or(HostError::UnknownRoom)?;
-        Ok(self.stripped_state(&snapshot, None).await?)
+        Ok(self.stripped_state(&snapshot).await?)
     }
 
     /// Checks 1 to 3 on an event that must be a membership of a user of `origin`. A restricted join

@@ -67,7 +67,7 @@ impl Rooms {
         let signed = self.draft_invite(&snapshot, &change).await?;
         let signed = self.recommended(&snapshot, signed).await?;
         let server = change.user.server_name().to_owned();
-        let state = self.stripped_state(&snapshot, Some(&signed)).await?;
+        let state = self.stripped_state(&snapshot).await?;
         let request = create_invite::Request::new(
             change.room_id.clone(),
             signed.pdu().event_id.clone(),
@@ -130,11 +130,10 @@ impl Rooms {
         Chain::on(&self.context, snapshot).draft(&draft).await
     }
 
-    /// What an invited person is shown of a room: whole PDUs, the invite itself among them.
+    /// What somebody outside is shown of a room: whole PDUs. The invite or the knock itself goes beside them.
     pub async fn stripped_state(
         &self,
         snapshot: &Snapshot,
-        invite: Option<&SignedPdu>,
     ) -> Result<Vec<Box<RawValue>>, JoinError> {
         let mut events = Vec::new();
         for kind in STRIPPED {
@@ -149,9 +148,6 @@ impl Rooms {
                 );
                 events.push(serde_json::from_slice(&bytes).map_err(|_| JoinError::BadAnswer)?);
             }
-        }
-        if let Some(invite) = invite {
-            events.push(to_raw(invite)?);
         }
         Ok(events)
     }

@@ -22,4 +22,13 @@ async fn an_invite_put_as_state_reaches_the_other_server() {
     let shown = call(&router, "GET", &path, token, Value::Null).await;
     assert_eq!(shown["membership"], "invite");
     assert!(sent["event_id"].is_string());
+    // What is shown of the room goes beside the invite, and does not hold it once more.
+    let snapshot = one.app.rooms.snapshot(&room).await.unwrap().unwrap();
+    let state = one.app.rooms.stripped_state(&snapshot).await.unwrap();
+    let kinds: Vec<Value> = state
+        .iter()
+        .map(|event| serde_json::from_str::<Value>(event.get()).unwrap()["type"].clone())
+        .collect();
+    assert!(kinds.contains(&json!("m.room.create")));
+    assert!(!kinds.contains(&json!("m.room.member")));
 }

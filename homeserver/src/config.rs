@@ -42,7 +42,7 @@ pub use self::{
     admin::AdminConfig,
     database::DatabaseConfig,
     expiry::ExpiryConfig,
-    federation::FederationConfig,
+    federation::{FederationConfig, is_onion},
     listeners::{ListenerConfig, Resource, TlsConfig},
     log::{LogConfig, LogFormat, LogLevel},
     media::MediaConfig,

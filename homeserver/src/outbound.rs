@@ -14,6 +14,7 @@ mod push_gateway;
 mod remote;
 mod sender;
 mod server_name;
+mod split;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tls;
@@ -35,6 +36,7 @@ pub use self::{
         Sender, SenderContext,
     },
     server_name::{ResolveError, Route, ServerNames},
+    split::SplitTransport,
     tls::check as check_tls,
     transport::{
         ANSWER_BYTES_MAX, Bounds, INTERACTIVE_TIMEOUT, Pending, SMALL_ANSWER_BYTES_MAX, Transport,

@@ -24,7 +24,7 @@ use crate::{
     http::edge::Edge,
     key_files::{self, KeyFileError, create_private_file},
     listener::{Certificates, ListenerError, Listeners},
-    outbound::{HttpsTransport, OutboundError, Transport},
+    outbound::{OutboundError, SplitTransport, Transport},
     rooms::{Departures, expiry::Purge},
     router,
     store::{
@@ -111,7 +111,7 @@ impl Server {
         // Libraries that ask for the process's provider get ring. An error says that it is there already.
         let _ = ring::default_provider().install_default();
         let federation = Arc::new(config.federation.clone());
-        let transport = Arc::new(HttpsTransport::new(federation, Arc::clone(&clock))?);
+        let transport = Arc::new(SplitTransport::new(federation, Arc::clone(&clock))?);
         Self::start_with(config, clock, rng, transport).await
     }
 
@@ -149,6 +149,7 @@ impl Server {
             transport,
             drain: drain.clone(),
         });
+        edge.watch(app.sender.clone());
         let purge_interval = app.config.expiry.purge_interval();
         let purge = Purge::new(Arc::clone(&app.rooms), drain.clone(), purge_interval);
         drain.spawn(purge.run());

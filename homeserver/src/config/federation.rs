@@ -33,8 +33,13 @@ pub struct FederationConfig {
     pub denied_keys: Vec<Base64>,
     /// The only servers that are spoken with, both ways; all if absent.
     pub allowed_servers: Option<Vec<OwnedServerName>>,
-    /// A SOCKS5 proxy, as `socks5h://127.0.0.1:9050`, through which all other servers are reached: it resolves their names.
+    /// Servers that are not spoken with, both ways.
+    pub denied_servers: Vec<OwnedServerName>,
+    /// A SOCKS5 proxy, as `socks5h://127.0.0.1:9050`, through which other servers are reached: it resolves their names.
     pub proxy: Option<String>,
+    /// The only servers that are reached through the proxy, beside onion names, which are reached in no other way; all if
+    /// absent.
+    pub proxied_servers: Option<Vec<OwnedServerName>>,
     /// Longest wait for a connection, in milliseconds.
     pub connect_timeout_ms: u64,
     /// Longest wait for a whole answer, in milliseconds.
@@ -50,7 +55,9 @@ impl Default for FederationConfig {
             trusted_notaries: Vec::new(),
             denied_keys: Vec::new(),
             allowed_servers: None,
+            denied_servers: Vec::new(),
             proxy: None,
+            proxied_servers: None,
             connect_timeout_ms: 10_000,
             request_timeout_ms: 60_000,
         }
@@ -73,10 +80,23 @@ impl FederationConfig {
     #[must_use]
     pub fn allows_server(&self, server: &ServerName) -> bool {
         self.enabled
+            && !self.denied_servers.iter().any(|name| name == server)
             && self
                 .allowed_servers
                 .as_ref()
                 .is_none_or(|allowed| allowed.iter().any(|name| name == server))
+    }
+
+    /// Whether a host is reached through the proxy, and in no other way.
+    #[must_use]
+    pub fn is_proxied(&self, host: &str) -> bool {
+        let is_chosen = |chosen: &Vec<OwnedServerName>| {
+            chosen
+                .iter()
+                .any(|name| name.host().eq_ignore_ascii_case(host))
+        };
+        self.proxy.is_some()
+            && (is_onion(host) || self.proxied_servers.as_ref().is_none_or(is_chosen))
     }
 
     /// Longest wait for a connection.
@@ -107,6 +127,12 @@ impl FederationConfig {
                  and its own must not need to be",
             );
         }
+        if self.proxy.is_none() && self.proxied_servers.is_some() {
+            problems.add(
+                "federation.proxied_servers",
+                "there is no proxy: set federation.proxy as well, or remove it",
+            );
+        }
         for (key, timeout_ms) in [
             ("federation.connect_timeout_ms", self.connect_timeout_ms),
             ("federation.request_timeout_ms", self.request_timeout_ms),
@@ -129,6 +155,12 @@ impl FederationConfig {
     }
 }
 
+/// Whether a name leads into the Tor network.
+pub fn is_onion(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    last.is_some_and(|last| last.eq_ignore_ascii_case("onion"))
+}
+
 /// The address of a proxy that resolves names itself.
 fn proxy_address(url: &str) -> Option<SocketAddr> {
     url.strip_prefix("socks5h://")?.parse().ok()
@@ -136,6 +168,8 @@ fn proxy_address(url: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use ruma::server_name;
+
     use super::*;
 
     #[test]
@@ -153,5 +187,28 @@ mod tests {
         ] {
             assert!(proxy_address(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_denied_server_is_not_spoken_with_though_all_or_it_are_allowed() {
+        let (friend, foe) = (server_name!("friend.org"), server_name!("foe.org"));
+        let mut config = FederationConfig {
+            denied_servers: vec![foe.to_owned()],
+            ..FederationConfig::default()
+        };
+        assert!(config.allows_server(friend) && !config.allows_server(foe));
+        config.allowed_servers = Some(vec![friend.to_owned(), foe.to_owned()]);
+        assert!(config.allows_server(friend) && !config.allows_server(foe));
+    }
+
+    #[test]
+    fn the_proxy_is_for_all_or_for_those_who_are_chosen() {
+        let mut config = FederationConfig::default();
+        assert!(!config.is_proxied("hidden.org"));
+        config.proxy = Some("socks5h://127.0.0.1:9050".to_owned());
+        assert!(config.is_proxied("hidden.org") && config.is_proxied("open.org"));
+        config.proxied_servers = Some(vec![server_name!("hidden.org:8449").to_owned()]);
+        assert!(config.is_proxied("Hidden.org") && !config.is_proxied("open.org"));
+        assert!(config.is_proxied("abc.onion"));
     }
 }

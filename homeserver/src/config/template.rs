@@ -79,6 +79,8 @@ mode = "closed"
 # enabled = true
 # The only servers to speak with, both ways; absent: all.
 # allowed_servers = ["example.net"]
+# Servers that are not spoken with, both ways, whoever is allowed.
+# denied_servers = ["example.com"]
 # Certificate authorities beside the system's.
 # ca_files = ["our-ca.pem"]
 # Other servers are never contacted at private, loopback or link-local addresses, except in these ranges.
@@ -88,6 +90,8 @@ mode = "closed"
 # A SOCKS5 proxy through which all other servers are reached. It resolves their names; nothing goes past it. Servers that are found
 # by service records alone cannot be reached through one.
 # proxy = "socks5h://127.0.0.1:9050"
+# The only servers to reach through it, beside onion names; absent: all.
+# proxied_servers = ["example.net"]
 # Public signing keys that prove nothing, because they are weak or were stolen.
 # denied_keys = ["Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw"]
 # connect_timeout_ms = 10000

@@ -57,7 +57,8 @@ fn the_template_is_accepted_as_it_stands_and_with_every_comment_removed_but_pros
         .map(|line| match line.strip_prefix("# ") {
             Some(rest)
                 if rest.contains(" = ") && !rest.contains(':')
-                    || rest.starts_with("default_version") =>
+                    || rest.starts_with("default_version")
+                    || rest.starts_with("proxy = ") =>
             {
                 rest
             }
@@ -74,7 +75,7 @@ fn the_template_is_accepted_as_it_stands_and_with_every_comment_removed_but_pros
 
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest_valid_one() {
-    assert_snapshot!(complaint("[federation]\nalowed_servers = []\n"), @"/etc/passeur/passeur.toml:9: `alowed_servers` is not known here; did you mean `allowed_servers`? (expected one of `enabled`, `ca_files`, `private_ranges`, `trusted_notaries`, `denied_keys`, `allowed_servers`, `proxy`, `connect_timeout_ms`, `request_timeout_ms`)");
+    assert_snapshot!(complaint("[federation]\nalowed_servers = []\n"), @"/etc/passeur/passeur.toml:9: `alowed_servers` is not known here; did you mean `allowed_servers`? (expected one of `enabled`, `ca_files`, `private_ranges`, `trusted_notaries`, `denied_keys`, `allowed_servers`, `denied_servers`, `proxy`, `proxied_servers`, `connect_timeout_ms`, `request_timeout_ms`)");
     assert_snapshot!(complaint("[regsitration]\nmode = \"open\"\n"), @"/etc/passeur/passeur.toml:8: `regsitration` is not known here; did you mean `registration`? (expected one of `server_name`, `data_dir`, `listeners`, `database`, `registration`, `passwords`, `rooms`, `federation`, `rate_limits`, `admin`, `log`, `media`, `well_known`, `presence`, `expiry`, `turn`, `profiles`)");
     assert_snapshot!(complaint("[registration]\nmode = \"opne\"\n"), @"/etc/passeur/passeur.toml:9: `opne` is not known here; did you mean `open`? (expected one of `closed`, `token`, `open`)");
 }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clock::{Clock, Rng},
     config::{RateLimitsConfig, Resource},
+    outbound::Sender,
 };
 
 /// What the layers share.
@@ -47,6 +48,11 @@ impl Edge {
     /// Tells of a store's purge in the metrics.
     pub fn watch_expiry(&self, meter: &Arc<ExpiryMeter>) {
         self.observer.metrics.watch_expiry(meter);
+    }
+
+    /// Has `/metrics` tell of what is sent to other servers as well.
+    pub fn watch(&self, sender: Sender) {
+        self.observer.metrics.watch(sender);
     }
 
     /// Lays the layers around the routes of a listener, and adds `/metrics` if that is among its resources.

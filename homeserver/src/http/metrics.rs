@@ -17,7 +17,7 @@ use axum::{Router, extract::State, routing::get};
 use http::header;
 
 use super::rate_limit::RateLimiter;
-use crate::{config::RateClass, store::ExpiryMeter};
+use crate::{config::RateClass, outbound::Sender, store::ExpiryMeter};
 
 /// The format's name.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -34,6 +34,8 @@ pub struct Metrics {
     in_flight: AtomicU64,
     /// What the purge has done.
     expiry: OnceLock<Arc<ExpiryMeter>>,
+    /// What is sent to other servers, once that has begun.
+    sender: OnceLock<Sender>,
 }
 
 /// Requests of one route, by method and status.
@@ -59,6 +61,27 @@ impl Drop for InFlight<'_> {
 }
 
 impl Metrics {
+    /// Tells from now on of what is sent to other servers as well.
+    pub fn watch(&self, sender: Sender) {
+        // It is told once, at the start.
+        let _ = self.sender.set(sender);
+    }
+
+    fn write_sender(&self, out: &mut String) -> fmt::Result {
+        let Some(sender) = self.sender.get() else {
+            return Ok(());
+        };
+        let waiting = sender.active();
+        let lag_seconds = sender.lag_ms() / 1000;
+        write!(
+            out,
+            "# HELP passeur_destinations_waiting Servers to whom something is owed.\n# TYPE passeur_destinations_waiting gauge\n\
+             passeur_destinations_waiting {waiting}\n\
+             # HELP passeur_destination_lag_seconds Longest time for which a server has not taken what it is owed.\n\
+             # TYPE passeur_destination_lag_seconds gauge\npasseur_destination_lag_seconds {lag_seconds}\n"
+        )
+    }
+
     /// Counts a request as being answered.
     pub fn enter(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -148,6 +171,7 @@ impl Metrics {
         if let Some(meter) = self.expiry.get() {
             write_expiry(meter, out)?;
         }
+        self.write_sender(out)?;
         if let Some(bytes) = resident_bytes() {
             writeln!(
                 out,

@@ -13,7 +13,7 @@ use super::{
     ResolveError,
     dns::{Dns, Service},
 };
-use crate::config::FederationConfig;
+use crate::config::{FederationConfig, is_onion};
 
 /// One place to connect to: whose certificate to expect, and the checked addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,12 +101,6 @@ impl CheckedDns {
             addresses,
         })
     }
-}
-
-/// Whether a name leads into the Tor network.
-fn is_onion(host: &str) -> bool {
-    let last = host.trim_end_matches('.').rsplit('.').next();
-    last.is_some_and(|last| last.eq_ignore_ascii_case("onion"))
 }
 
 /// The address that a host is written as, if it is one. Version 6 stands in brackets.

@@ -15,7 +15,7 @@ use ruma::ServerName;
 use super::{
     OutboundError, RemoteError,
     deny_list::{CheckedDns, Endpoint},
-    dns::{Dns, SystemDns},
+    dns::Dns,
     server_name::ServerNames,
     tls,
     transport::{Bounds, Pending, Transport},
@@ -188,7 +188,7 @@ impl Web for Clients {
     }
 }
 
-/// The transport of a running server.
+/// One way out: directly, or through the proxy that the configuration names.
 #[derive(Debug)]
 pub struct HttpsTransport {
     names: ServerNames,
@@ -197,22 +197,10 @@ pub struct HttpsTransport {
 }
 
 impl HttpsTransport {
-    /// A transport that asks the machine's resolvers.
-    ///
-    /// # Errors
-    /// [`OutboundError`] if a CA file cannot be read, or TLS or the resolver cannot be set up.
-    pub fn new(
-        config: Arc<FederationConfig>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, OutboundError> {
-        let dns = SystemDns::new().map_err(|_| OutboundError::Dns)?;
-        Self::with_dns(config, Arc::new(dns), clock)
-    }
-
     /// A transport that asks `dns`.
     ///
     /// # Errors
-    /// As [`HttpsTransport::new`].
+    /// [`OutboundError`] if a CA file cannot be read, or TLS cannot be set up.
     pub fn with_dns(
         config: Arc<FederationConfig>,
         dns: Arc<dyn Dns>,

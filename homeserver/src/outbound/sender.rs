@@ -23,7 +23,7 @@ use ruma::{
     OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
     api::federation::transactions::edu::PresenceUpdate,
 };
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::Remote;
 use crate::{
@@ -36,14 +36,12 @@ mod device_lists;
 mod dispatch;
 mod edus;
 mod load;
+mod places;
 mod task;
 mod transaction;
 
 pub use self::device_lists::DeviceLists;
 pub use self::edus::{EduRange, EduSource, OwedEdu, OwedEdus, Receipts};
-
-/// Transactions that are under way at the same time, to different servers.
-const TRANSACTIONS_MAX: usize = 64;
 
 /// Users whose presence waits for one server.
 const PRESENCES_WAITING_MAX: usize = 200;
@@ -91,7 +89,7 @@ struct Inner {
     delivered: AtomicU64,
     /// Rings when something becomes dirty.
     committed: Notify,
-    permits: Semaphore,
+    places: places::Places,
     stays: dispatch::StayCache,
 }
 
@@ -106,6 +104,8 @@ impl Debug for Sender {
 struct Handle {
     news: Mutex<News>,
     bell: Notify,
+    /// Since when the server has not taken what it is owed, in milliseconds; 0 if it does.
+    failing_since_ms: AtomicU64,
 }
 
 /// What a task has not looked at yet.
@@ -123,6 +123,14 @@ struct News {
     is_any: bool,
 }
 
+impl News {
+    fn note_typing(&mut self, who: (OwnedRoomId, OwnedUserId), is_typing: bool) {
+        if self.typing.len() < TYPING_WAITING_MAX || self.typing.contains_key(&who) {
+            self.typing.insert(who, is_typing);
+        }
+    }
+}
+
 impl Handle {
     fn tell(&self, change: impl FnOnce(&mut News)) {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,6 +143,12 @@ impl Handle {
     fn take(&self) -> News {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut news)
+    }
+
+    /// Whether the peer has shown life since the last [`Handle::take`].
+    fn is_alive(&self) -> bool {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.is_alive
     }
 }
 
@@ -150,7 +164,7 @@ impl Sender {
             dirty: Mutex::default(),
             delivered: AtomicU64::new(0),
             committed: Notify::new(),
-            permits: Semaphore::new(TRANSACTIONS_MAX),
+            places: places::Places::default(),
             stays: dispatch::stay_cache(),
         }));
         let weak = Arc::downgrade(&sender.0);
@@ -178,11 +192,7 @@ impl Sender {
         };
         for stay in stays.iter().filter(|stay| stay.left_at.is_none()) {
             let key = (room.to_owned(), user.to_owned());
-            self.wake(&stay.destination, |news| {
-                if news.typing.len() < TYPING_WAITING_MAX {
-                    news.typing.insert(key, is_typing);
-                }
-            });
+            self.wake(&stay.destination, |news| news.note_typing(key, is_typing));
         }
     }
 
@@ -247,6 +257,18 @@ impl Sender {
     pub fn is_caught_up(&self) -> bool {
         let dirty = self.0.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         dirty.noted() == self.0.delivered.load(Ordering::Acquire)
+    }
+
+    /// For how long the server that has waited longest has not taken what it is owed, in milliseconds.
+    #[must_use]
+    pub fn lag_ms(&self) -> u64 {
+        let tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = tasks
+            .values()
+            .map(|handle| handle.failing_since_ms.load(Ordering::Relaxed));
+        let oldest = since.filter(|since_ms| *since_ms > 0).min();
+        let now_ms = u64::try_from(self.0.context.clock.now_ms()).unwrap_or(0);
+        oldest.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
     }
 
     /// How many destinations have a task.

@@ -1,8 +1,11 @@
 //! What the tests of this folder share: other servers within the process, and a database that is thrown away.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -74,6 +77,12 @@ pub(crate) type Sent = (OwnedServerName, Request<Bytes>);
 pub(crate) struct Network {
     servers: Arc<Mutex<BTreeMap<OwnedServerName, Answer>>>,
     requests: Arc<Mutex<Vec<Sent>>>,
+    /// Servers that take requests and never answer.
+    silent: Arc<Mutex<BTreeSet<OwnedServerName>>>,
+    /// One reference more for each request that such a server has.
+    hanging: Arc<()>,
+    /// How many such requests there have been.
+    hung: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Network {
@@ -90,6 +99,26 @@ impl Network {
     ) {
         let mut servers = self.servers.lock().unwrap();
         servers.insert(server.to_owned(), Box::new(answer));
+    }
+
+    /// From now on the server takes requests and never answers.
+    pub(crate) fn silence(&self, server: &ServerName) {
+        self.silent.lock().unwrap().insert(server.to_owned());
+    }
+
+    /// From now on the server answers again, if it is there.
+    pub(crate) fn unsilence(&self, server: &ServerName) {
+        self.silent.lock().unwrap().remove(server);
+    }
+
+    /// How many requests were made of servers that never answer.
+    pub(crate) fn hung(&self) -> usize {
+        self.hung.load(Ordering::Relaxed)
+    }
+
+    /// How many requests wait for servers that never answer.
+    pub(crate) fn hanging(&self) -> usize {
+        Arc::weak_count(&self.hanging)
     }
 
     pub(crate) fn remove(&self, server: &ServerName) {
@@ -118,9 +147,14 @@ impl Transport for Network {
         _: Bounds,
     ) -> Pending<'a, Result<Response<Bytes>, RemoteError>> {
         Box::pin(async move {
-            let mut requests = self.requests.lock().unwrap();
-            requests.push((destination.to_owned(), request.clone()));
-            drop(requests);
+            let sent = (destination.to_owned(), request.clone());
+            self.requests.lock().unwrap().push(sent);
+            let is_silent = self.silent.lock().unwrap().contains(destination);
+            if is_silent {
+                let _hanging = Arc::downgrade(&self.hanging);
+                self.hung.fetch_add(1, Ordering::Relaxed);
+                std::future::pending::<()>().await;
+            }
             let servers = self.servers.lock().unwrap();
             let answer = servers.get(destination).ok_or(RemoteError::Connect)?;
             Ok(answer(&request))

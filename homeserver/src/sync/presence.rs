@@ -4,16 +4,24 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#presence>
 
-use ruma::presence::PresenceState;
+use ruma::{OwnedUserId, presence::PresenceState};
 
-use super::{Sync, window::Window};
+use super::{
+    Sync,
+    window::{Window, is_joined},
+};
 use crate::{
-    rooms::{json::JsonWriter, presence::write_presence},
+    rooms::{
+        json::JsonWriter,
+        presence::{Shown, write_presence},
+    },
     store::StoreError,
 };
 
 /// From how many changed users on all of those who share a room are read at once.
 const MANY: usize = 10;
+/// Members of a newly joined room who are looked at.
+const COMPANY_MAX: usize = 200;
 
 impl Sync {
     /// Writes the presence that changed, as a key; answers whether there was anything new.
@@ -22,7 +30,11 @@ impl Sync {
         out: &mut JsonWriter,
         window: &Window<'_>,
     ) -> Result<bool, StoreError> {
+        if !self.context.presence.is_enabled() {
+            return Ok(false);
+        }
         let mut changed = self.context.presence.since(window.typing_known());
+        self.add_company(window, &mut changed).await?;
         let filter = &window.request.filter.presence;
         changed.retain(|(user, shown)| {
             let is_news = window.after.is_some() || shown.presence != PresenceState::Offline;
@@ -56,5 +68,31 @@ impl Sync {
             out.truncate(start);
         }
         Ok(told && window.after.is_some())
+    }
+
+    /// Adds those of whom the user has not been told because they did not share a room before: the members of rooms that the
+    /// user has joined since.
+    async fn add_company(
+        &self,
+        window: &Window<'_>,
+        changed: &mut Vec<(OwnedUserId, Shown)>,
+    ) -> Result<(), StoreError> {
+        let Some(after) = window.after else {
+            return Ok(());
+        };
+        let joined = window.memberships.values();
+        let joined = joined.filter(|row| is_joined(row) && row.position > after);
+        for row in joined {
+            let Some(room) = self.context.rooms.snapshot(&row.room_id).await? else {
+                continue;
+            };
+            for (user, _) in room.members.joined().take(COMPANY_MAX) {
+                let is_known = changed.iter().any(|(known, _)| known == user);
+                let shown = self.context.presence.of(user).filter(|_| !is_known);
+                let shown = shown.filter(|shown| shown.presence != PresenceState::Offline);
+                changed.extend(shown.map(|shown| (user.clone(), shown)));
+            }
+        }
+        Ok(())
     }
 }

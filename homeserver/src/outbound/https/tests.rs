@@ -13,7 +13,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::{clock::SystemClock, outbound::ResolveError};
+use crate::{
+    clock::SystemClock,
+    outbound::{ResolveError, SplitTransport},
+};
 
 mod weather;
 
@@ -125,13 +128,13 @@ impl Fixed {
         config: FederationConfig,
     ) -> Result<http::Response<Bytes>, RemoteError> {
         let clock = Arc::new(SystemClock::new());
-        let transport = HttpsTransport::new(Arc::new(config), clock).unwrap();
+        let transport = SplitTransport::new(Arc::new(config), clock).unwrap();
         self.ask_over(&transport, host, BOUNDS).await
     }
 
     async fn ask_over(
         &self,
-        transport: &HttpsTransport,
+        transport: &SplitTransport,
         host: &str,
         bounds: Bounds,
     ) -> Result<http::Response<Bytes>, RemoteError> {
@@ -327,4 +330,24 @@ async fn an_onion_name_is_not_looked_up() {
     };
     assert!(server.ask(name, config).await.is_err());
     assert_eq!(*asked.lock().unwrap(), [name]);
+}
+
+#[tokio::test]
+async fn only_who_is_chosen_goes_through_the_proxy_and_never_past_it() {
+    let server = serve(HELLO).await;
+    let (port, asked) = proxy(0).await;
+    let chosen = |name: &str| FederationConfig {
+        proxy: Some(format!("socks5h://127.0.0.1:{port}")),
+        proxied_servers: Some(vec![name.try_into().unwrap()]),
+        ..server.config()
+    };
+    // Another is chosen: this one is reached directly.
+    let answer = server.ask("localhost", chosen("hidden.org")).await.unwrap();
+    assert_eq!(&answer.body()[..], b"hello");
+    assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
+    // It is chosen, and the proxy leads nowhere: it is not reached at all.
+    server.heard.lock().unwrap().clear();
+    assert!(server.ask("localhost", chosen("localhost")).await.is_err());
+    assert_eq!(*asked.lock().unwrap(), ["localhost"]);
+    assert!(server.heard.lock().unwrap().is_empty());
 }

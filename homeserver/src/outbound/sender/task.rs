@@ -5,7 +5,10 @@
 //! the peer knows by its identifier. A peer that keeps refusing a transaction gets its items one by one, and one that it
 //! refuses alone is given up, so that one bad item never holds back the others.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use http::StatusCode;
 use passeur_protocol::{
@@ -18,6 +21,7 @@ use super::{
     Handle, Sender, SenderContext,
     edus::{presence_edu, typing_edu},
     load::{Wanted, load},
+    places::Expected,
     transaction::{Items, TransmitError, new_id, transmit},
 };
 use crate::{
@@ -47,6 +51,8 @@ struct Task<'a> {
     items_max: usize,
     /// How often the transaction in flight was refused.
     refusals: u32,
+    /// Whether the peer showed life since it last failed.
+    is_alive: bool,
     /// What is on disk.
     stored: Saved,
     /// Who began or stopped typing, and who is online.
@@ -104,6 +110,7 @@ impl<'a> Task<'a> {
             items: items.unwrap_or_default(),
             items_max: ITEMS_MAX,
             refusals: 0,
+            is_alive: false,
             stored: row.saved,
             typing: Vec::new(),
         })
@@ -129,8 +136,8 @@ impl<'a> Task<'a> {
                     self.wait(until_ms).await;
                 }
                 Poll::Idle => {
-                    self.save().await?;
                     self.send_typing().await;
+                    self.save().await?;
                     if self.sender.end(&self.server, &self.handle) {
                         return Ok(());
                     }
@@ -141,9 +148,13 @@ impl<'a> Task<'a> {
 
     /// Takes what was told meanwhile.
     fn hear(&mut self) {
+        let since_ms = self.machine.saved().failing_since_ms.unwrap_or(0);
+        let shown = &self.handle.failing_since_ms;
+        shown.store(since_ms, Ordering::Relaxed);
         let news = self.handle.take();
         self.machine.handle_wake(news.position);
         if news.is_alive {
+            self.is_alive = true;
             self.machine.handle_life();
         }
         let typing = news.typing.into_iter();
@@ -193,10 +204,22 @@ impl<'a> Task<'a> {
         self.save().await
     }
 
+    /// Sends a transaction as soon as there is a place for this server.
+    async fn transmit(&self, txn_id: &str, items: &Items) -> Result<(), TransmitError> {
+        let expected = match self.machine.saved().failures {
+            0 => Expected::Prompt,
+            _ if self.is_alive => Expected::Prompt,
+            _ => Expected::Late,
+        };
+        let places = &self.sender.0.places;
+        let Some(place) = places.enter(&self.handle, expected).await else {
+            return Err(RemoteError::Timeout.into());
+        };
+        transmit(self.context, &self.server, txn_id, items, place).await
+    }
+
     async fn send(&mut self, txn_id: &str) -> Result<(), StoreError> {
-        let permit = self.sender.0.permits.acquire().await;
-        let outcome = transmit(self.context, &self.server, txn_id, &self.items).await;
-        drop(permit);
+        let outcome = self.transmit(txn_id, &self.items).await;
         match outcome {
             Ok(()) => {
                 self.machine.handle_sent(self.now_ms());
@@ -224,6 +247,7 @@ impl<'a> Task<'a> {
             RemoteError::Status { retry_after_ms, .. } => *retry_after_ms,
             _ => None,
         };
+        self.is_alive = false;
         let jitter = u32::try_from(self.context.rng.next_u64() >> 32).unwrap_or(0);
         self.machine
             .handle_failed(self.now_ms(), jitter, retry_after_ms);
@@ -276,17 +300,24 @@ impl<'a> Task<'a> {
         Ok(())
     }
 
-    /// Sends who is typing, once and without a trace.
+    /// Sends who is typing, once and without a trace, but that a server that does not take it is left alone for a while.
     async fn send_typing(&mut self) {
-        if self.typing.is_empty() {
+        let edus = std::mem::take(&mut self.typing);
+        let is_resting = self.now_ms() < self.machine.saved().retry_at_ms;
+        if edus.is_empty() || is_resting {
             return;
         }
         let items = Items {
-            edus: std::mem::take(&mut self.typing),
+            edus,
             ..Items::default()
         };
         let txn_id = new_id(self.context);
-        let _ = transmit(self.context, &self.server, &txn_id, &items).await;
+        match self.transmit(&txn_id, &items).await {
+            Ok(()) => self.machine.handle_sent(self.now_ms()),
+            Err(TransmitError::Remote(error)) if !is_refusal(&error) => self.failed(&error),
+            // It is there, or this is no fault of its own.
+            Err(TransmitError::Remote(_) | TransmitError::Store(_)) => {}
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     store::{Membership, NewEdu, NewMembership, RoomAppend, SendToDevice},
 };
 
+mod away;
 mod much;
 mod parts;
 mod receipts;
@@ -458,27 +459,6 @@ async fn a_message_for_a_server_without_a_room_is_sent_and_then_deleted() {
 }
 
 #[tokio::test]
-async fn one_server_that_is_away_holds_back_no_other() {
-    let world = World::start().await;
-    let room = world.room().await;
-    let other = server_name!("other.org");
-    accept(&world.here.network, other);
-    world
-        .set(
-            &room,
-            &[
-                (PEER, Membership::Join),
-                ("@carol:other.org", Membership::Join),
-            ],
-        )
-        .await;
-    world.settle(0).await;
-    world.say(&room, "hello").await;
-    world.settle(1).await;
-    assert_eq!(heard(&world.here.network, other), ["hello"]);
-}
-
-#[tokio::test]
 async fn typing_reaches_those_who_are_there_and_is_kept_for_nobody() {
     let world = World::start().await;
     let room = world.room().await;
@@ -488,6 +468,11 @@ async fn typing_reaches_those_who_are_there_and_is_kept_for_nobody() {
     world.settle(0).await;
     assert_eq!(world.here.network.count(peer()), 1);
     accept(&world.here.network, peer());
+    world.sender.typing(&room, &alice(), true).await;
+    world.settle(0).await;
+    assert_eq!(world.here.network.count(peer()), 1, "it is left alone");
+    let pause = Duration::from_secs(60);
+    world.here.clock.advance(pause);
     world.sender.typing(&room, &alice(), false).await;
     world.settle(0).await;
     let requests = world.here.network.requests();

@@ -12,7 +12,7 @@ use ruma::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::SenderContext;
+use super::{SenderContext, places::Place};
 use crate::{
     outbound::{Bounds, RemoteError, SMALL_ANSWER_BYTES_MAX},
     store::StoreError,
@@ -60,6 +60,7 @@ pub(super) async fn transmit(
     server: &ServerName,
     txn_id: &str,
     items: &Items,
+    place: Place<'_>,
 ) -> Result<(), TransmitError> {
     let own = context.remote.server_name().to_owned();
     let id = OwnedTransactionId::from(txn_id);
@@ -72,7 +73,8 @@ pub(super) async fn transmit(
         bytes_max: SMALL_ANSWER_BYTES_MAX,
         ..context.remote.large()
     };
-    context.remote.call(server, request, bounds).await?;
+    let answer = context.remote.call(server, request, bounds);
+    place.make(&*context.clock, answer).await?;
     Ok(())
 }
 

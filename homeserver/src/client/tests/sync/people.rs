@@ -279,3 +279,22 @@ async fn presence_is_told_to_those_who_share_a_room_if_it_is_on() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_joins_is_told_of_those_who_are_there() {
+    let server = Server::with(|config| config.presence.enabled = true).await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let room = server.room(&alice, json!({})).await;
+    server.sync(&alice, "", "").await;
+    let quiet = "&set_presence=offline";
+    let since = next(&server.sync(&bob, "", quiet).await);
+    let answer = server.sync(&bob, &since, quiet).await;
+    assert!(answer.get("presence").is_none());
+    server.join(&bob, &room).await;
+    let answer = server.sync(&bob, &next(&answer), quiet).await;
+    let event = &answer["presence"]["events"][0];
+    assert_eq!(
+        (&event["sender"], &event["content"]["presence"]),
+        (&json!(alice.id), &json!("online"))
+    );
+}

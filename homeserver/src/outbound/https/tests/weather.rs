@@ -16,7 +16,7 @@ const SHORT: Bounds = Bounds {
 
 async fn ask_shortly(server: &Fixed) -> Result<http::Response<Bytes>, RemoteError> {
     let clock = Arc::new(SystemClock::new());
-    let transport = HttpsTransport::new(Arc::new(server.config()), clock).unwrap();
+    let transport = SplitTransport::new(Arc::new(server.config()), clock).unwrap();
     server.ask_over(&transport, "localhost", SHORT).await
 }
 
@@ -143,7 +143,7 @@ async fn a_name_that_moves_to_a_private_address_is_not_followed() {
         let clock = MockClock::default();
         let dns = Arc::clone(&name) as Arc<dyn Dns>;
         let transport =
-            HttpsTransport::with_dns(Arc::new(config), dns, Arc::new(clock.clone())).unwrap();
+            SplitTransport::with_dns(Arc::new(config), dns, Arc::new(clock.clone())).unwrap();
         let ask = || server.ask_over(&transport, "localhost", SHORT);
         ask().await.unwrap();
         *name.0.lock().unwrap() = "127.0.0.2".parse().unwrap();

@@ -190,7 +190,9 @@ impl Rooms {
         };
         let room = signed.pdu().room_id.clone();
         let offer = super::Offer {
-            signed,
+            signed: self
+                .with_recommendation_within(snapshot, signed, budget)
+                .await?,
             log: LogKind::Event,
             state_before,
             missing,

@@ -18,7 +18,10 @@ use ruma::{
     events::{StateEventType, TimelineEventType, room::policy::RoomPolicyEventContent},
 };
 
-use super::{Draft, Offer, Rooms, SendError, Snapshot, chain::Chain, queue::Work};
+use super::{
+    Draft, Offer, ReceiveError, Rooms, SendError, Snapshot, chain::Chain, queue::Work,
+    receive::Budget,
+};
 use crate::{
     outbound::Bounds,
     store::{LogKind, StoreError},
@@ -69,6 +72,24 @@ impl Rooms {
             .with_signatures_of(&copy, &policy.via, snapshot.rules);
         let holds = |event: &SignedPdu| check_policy(event, &policy, snapshot.rules).is_ok();
         Ok(recommended.ok().filter(holds).unwrap_or(signed))
+    }
+
+    /// As [`Rooms::with_recommendation`], of one of many events that came with another: within that one's budget.
+    pub(super) async fn with_recommendation_within(
+        &self,
+        snapshot: &Snapshot,
+        signed: SignedPdu,
+        budget: &mut Budget,
+    ) -> Result<SignedPdu, ReceiveError> {
+        if budget.unrecommended == 0 {
+            return Ok(signed);
+        }
+        let signed = self.with_recommendation(snapshot, signed).await?;
+        let chain = Chain::on(&self.context, snapshot);
+        if !chain.is_recommended(&signed).await? {
+            budget.unrecommended -= 1;
+        }
+        Ok(signed)
     }
 
     /// As [`Rooms::with_recommendation`], of an event of ours: without one it is not sent.

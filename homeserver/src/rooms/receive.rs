@@ -93,6 +93,9 @@ impl From<SendError> for ReceiveError {
     }
 }
 
+/// Events that came with one event and that the room's policy server does not recommend, or is not there to judge.
+const UNRECOMMENDED_MAX: usize = 5;
+
 /// What may still be asked of peers for the sake of one event.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -100,6 +103,8 @@ pub(super) struct Budget {
     pub(super) events: usize,
     /// Requests.
     pub(super) requests: usize,
+    /// Events that the room's policy server may fail to recommend before it is asked about no more of them.
+    pub(super) unrecommended: usize,
 }
 
 impl Default for Budget {
@@ -107,6 +112,7 @@ impl Default for Budget {
         Self {
             events: FETCHED_MAX,
             requests: REQUESTS_MAX,
+            unrecommended: UNRECOMMENDED_MAX,
         }
     }
 }

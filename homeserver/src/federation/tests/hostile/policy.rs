@@ -71,6 +71,31 @@ async fn an_event_of_ours_is_sent_with_a_recommendation_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn history_that_lies_in_a_gap_is_taken_to_the_policy_server_too() {
+    let (siege, _policy) = judged_room().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    for (lost, status) in [
+        ("in the gap", EventStatus::Accepted),
+        ("spam", EventStatus::SoftFailed),
+    ] {
+        let made = siege.mallory_says(lost).await;
+        let gap = evil.sign(&*here.now(room).await, &made);
+        let id = gap.pdu().event_id.clone();
+        let after = siege.mallory_says("after it").await;
+        let after = Made {
+            prev: vec![id.clone()],
+            depth: made.depth + 1,
+            ..after
+        };
+        evil.serve("/get_missing_events/", json!({ "events": [wire(&gap)] }));
+        evil.send(here, &after).await.unwrap();
+        assert_eq!(here.held(&id).await.unwrap().status, status);
+    }
+}
+
+#[tokio::test]
 async fn what_the_policy_server_does_not_recommend_is_soft_failed() {
     let (siege, policy) = judged_room().await;
     let Siege {

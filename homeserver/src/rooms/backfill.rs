@@ -7,7 +7,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#backfilling>
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use passeur_protocol::{check::Verdict, signed::SignedPdu};
 use ruma::{

@@ -6,10 +6,7 @@
 use passeur_protocol::{
     expiry,
     json::{canonical_body, check_client_json, parse_object, parse_pdu, to_canonical_bytes},
-    limits::{
-        EDU_BYTES_MAX, PDU_BYTES_MAX, TRANSACTION_BYTES_MAX, WELL_KNOWN_BYTES_MAX,
-        X_MATRIX_BYTES_MAX,
-    },
+    limits::{PDU_BYTES_MAX, TRANSACTION_BYTES_MAX, WELL_KNOWN_BYTES_MAX, X_MATRIX_BYTES_MAX},
     server_acl::ServerAcl,
     signed::RawPdu,
     versions, well_known as delegated, x_matrix as header,
@@ -118,7 +115,7 @@ pub fn well_known(bytes: &[u8]) {
 
 /// An EDU: what is read can be written and read again.
 pub fn edu(bytes: &[u8]) {
-    if bytes.len() > EDU_BYTES_MAX {
+    if bytes.len() > TRANSACTION_BYTES_MAX {
         return;
     }
     let Ok(edu) = serde_json::from_slice::<Edu>(bytes) else {

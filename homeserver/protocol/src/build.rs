@@ -20,7 +20,7 @@ use crate::{
     limits::{DEPTH_MAX, PDU_BYTES_MAX},
     pdu::{Pdu, room_id_of_create},
     reason::Reason,
-    signed::{SignedPdu, check_format, event_id_of},
+    signed::{Edges, SignedPdu, check_format, event_id_of},
 };
 
 /// What a user wants to send.
@@ -114,7 +114,7 @@ pub fn build(
     if json.len() > PDU_BYTES_MAX {
         return Err(BuildError::TooLarge);
     }
-    check_format(&object, json.len(), rules)?;
+    check_format(&object, json.len(), rules, Edges::Bounded)?;
     let event_id = event_id_of(&object, rules)?;
     let content = content_of(&json)?;
 

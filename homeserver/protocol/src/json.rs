@@ -6,6 +6,7 @@
 //! Specification: <https://spec.matrix.org/v1.19/appendices/#canonical-json>.
 
 use ruma::CanonicalJsonObject;
+use serde_json::value::RawValue;
 
 use crate::limits::{JSON_DEPTH_MAX, PDU_BYTES_MAX, TRANSACTION_DEPTH_MAX};
 
@@ -74,13 +75,23 @@ pub fn check_client_json(bytes: &[u8], bytes_max: usize) -> Result<(), JsonError
 /// The canonical form of the body of a peer's request, as its signature covers it.
 ///
 /// What a body carries is read strictly piece by piece, so that one bad piece stops no other; here numbers that canonical
-/// JSON cannot hold pass, as their sender wrote them, and so do events of the greatest depth within their envelope.
+/// JSON cannot hold pass, as their sender wrote them, and so does nesting of any depth (see [`check_peer_json`]).
 pub fn canonical_body(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, JsonError> {
     let text = checked_text(bytes, bytes_max)?;
-    read::check(text, TRANSACTION_DEPTH_MAX)?;
+    // Nothing is built of it, and no depth overflows the stack.
+    let whole: &RawValue = serde_json::from_str(text).map_err(|_| JsonError::Syntax)?;
+    if !whole.get().starts_with('{') {
+        return Err(JsonError::NotAnObject);
+    }
     let mut canonical = Vec::with_capacity(text.len());
-    canonical::write(text, 0, &mut canonical)?;
+    canonical::write(whole.get(), &mut canonical)?;
     Ok(canonical)
+}
+
+/// Checks the body of a peer's request that is taken whole or not at all: as [`check_client_json`], with room for what lies
+/// around an event of the greatest depth.
+pub fn check_peer_json(bytes: &[u8], bytes_max: usize) -> Result<(), JsonError> {
+    read::check(checked_text(bytes, bytes_max)?, TRANSACTION_DEPTH_MAX)
 }
 
 /// The canonical form of an object, as bytes.

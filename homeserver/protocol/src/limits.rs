@@ -15,7 +15,8 @@ pub const PDUS_PER_TRANSACTION_MAX: usize = 50;
 /// Most ephemeral events in one transaction. <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 pub const EDUS_PER_TRANSACTION_MAX: usize = 100;
 
-/// Largest ephemeral event that is read. The specification sets no bound; device messages are the largest kind.
+/// Largest ephemeral event that is sent, and largest message to a device. The specification sets no bound: what is read of others is
+/// bounded by their transaction alone, for one EDU may carry messages for any number of devices.
 pub const EDU_BYTES_MAX: usize = 65_536;
 
 /// Largest body of a transaction that is read: all its events at their largest, and room for the envelope.
@@ -29,8 +30,8 @@ pub const TRANSACTION_BYTES_MAX: usize = (PDUS_PER_TRANSACTION_MAX * PDU_BYTES_M
 /// that no client can read would break that client's whole sync.
 pub const JSON_DEPTH_MAX: usize = 100;
 
-/// Deepest nesting of a peer's request: an event lies within the arrays of a transaction, and a list of rooms or users may
-/// lie around it.
+/// Deepest nesting of a peer's request that is taken as a whole: an event lies within the arrays of an answer, and a list of rooms
+/// or users may lie around it. A transaction is taken piece by piece.
 pub const TRANSACTION_DEPTH_MAX: usize = JSON_DEPTH_MAX + 10;
 
 /// The depth at which the JSON parser that we and many clients use gives up.

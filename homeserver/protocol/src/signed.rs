@@ -18,10 +18,11 @@ use ruma::{
         verify_event,
     },
 };
+use serde_json::value::RawValue;
 
 use crate::{
     json::{self, JsonError},
-    limits::{KEYS_PER_SERVER_AND_EVENT_MAX, PDU_BYTES_MAX},
+    limits::{AUTH_EVENTS_MAX, KEYS_PER_SERVER_AND_EVENT_MAX, PDU_BYTES_MAX, PREV_EVENTS_MAX},
     pdu::{FORMAT, Pdu},
     reason::Reason,
     skeleton::{self, Stored},
@@ -64,9 +65,26 @@ impl RawPdu {
 
     /// Check 1 on receipt: the format and the sizes of the room version. An event that fails is to be dropped.
     pub fn check_format(self, rules: &RoomVersionRules) -> Result<WellFormedPdu, Reason> {
+        self.check_format_with(rules, Edges::Bounded)
+    }
+
+    /// As [`RawPdu::check_format`], for an event of a room's past: "Though the PDU definitions require that `prev_events` and
+    /// `auth_events` be limited in number, the response of backfill MUST NOT be validated on these specific restrictions."
+    pub fn check_format_of_history(
+        self,
+        rules: &RoomVersionRules,
+    ) -> Result<WellFormedPdu, Reason> {
+        self.check_format_with(rules, Edges::Any)
+    }
+
+    fn check_format_with(
+        self,
+        rules: &RoomVersionRules,
+        edges: Edges,
+    ) -> Result<WellFormedPdu, Reason> {
         let json = json::to_canonical_bytes(&self.0)
             .map_err(|error| Reason::new(FORMAT, error.to_string()))?;
-        check_format(&self.0, json.len(), rules)?;
+        check_format(&self.0, json.len(), rules, edges)?;
         let event_id = event_id_of(&self.0, rules)?;
         let pdu = Pdu::from_json(event_id, &json, rules)?;
         Ok(WellFormedPdu {
@@ -88,11 +106,39 @@ pub fn event_id_of(
         .map_err(|error| Reason::new(FORMAT, error.to_string()))
 }
 
+/// The identifier of an event that could not be read whole: what redaction takes away has no say in it, so that it has one even
+/// where its content holds what no event may. `None` where what remains is missing or is no better.
+pub fn event_id_of_unread(json: &str, rules: &RoomVersionRules) -> Option<OwnedEventId> {
+    type Members<'a> = BTreeMap<String, &'a RawValue>;
+    let canonical = |value: &RawValue| serde_json::from_str::<CanonicalJsonValue>(value.get()).ok();
+    let members: Members<'_> = serde_json::from_str(json).ok()?;
+    let readable = |members: Members<'_>| -> CanonicalJsonObject {
+        let read = members.into_iter();
+        read.filter_map(|(key, value)| Some((key, canonical(value)?)))
+            .collect()
+    };
+    let content = members.get("content").copied()?;
+    let content = readable(serde_json::from_str(content.get()).ok()?);
+    let mut object = readable(members);
+    object.insert("content".to_owned(), CanonicalJsonValue::Object(content));
+    event_id_of(&object, rules).ok()
+}
+
+/// Whether the number of an event's edges is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edges {
+    /// As the event format says.
+    Bounded,
+    /// By the size of the event alone.
+    Any,
+}
+
 /// The format of one event. `json_bytes` is the length of its canonical form with signatures, without `unsigned`.
 pub(crate) fn check_format(
     object: &CanonicalJsonObject,
     json_bytes: usize,
     rules: &RoomVersionRules,
+    edges: Edges,
 ) -> Result<(), Reason> {
     const CHECKED: [&str; 8] = [
         "type",
@@ -110,11 +156,22 @@ pub(crate) fn check_format(
     }
     // The size is checked above, to the byte, because the library's bound is one byte lower than the specification's: an
     // event of exactly that size would split the room. What remains for it to look at is small.
-    let slim = CHECKED
+    let mut slim = CHECKED
         .iter()
         .filter_map(|key| object.get_key_value(*key))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect::<CanonicalJsonObject>();
+    if edges == Edges::Any {
+        // Which events an event cites, its authorisation looks at; what is beyond the bounds is read as what is within them.
+        for (key, count_max) in [
+            ("prev_events", PREV_EVENTS_MAX),
+            ("auth_events", AUTH_EVENTS_MAX),
+        ] {
+            if let Some(CanonicalJsonValue::Array(cited)) = slim.get_mut(key) {
+                cited.truncate(count_max);
+            }
+        }
+    }
     ruma::state_res::check_pdu_format(&slim, &rules.event_format)
         .map_err(|detail| Reason::new(FORMAT, detail))?;
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use passeur_protocol::expiry::to_device_ttl_of;
+use passeur_protocol::{expiry::to_device_ttl_of, json::check_client_json};
 use ruma::{DeviceId, OwnedServerName, OwnedUserId, UserId, to_device::DeviceIdOrAllDevices};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -112,7 +112,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Messages that another server has brought, ready to be stored. Messages for others' users are dropped.
+    /// Messages that another server has brought, ready to be stored. Messages for others' users are dropped, and so is one
+    /// that no client could be given.
     ///
     /// # Errors
     /// [`ToDeviceError`].
@@ -122,19 +123,25 @@ impl Accounts {
         event_type: &str,
         messages: Messages<'_>,
     ) -> Result<SendToDevice, ToDeviceError> {
-        check_sizes(event_type, "", &messages)?;
-        let now_ms = self.clock.now_ms();
-        let mut local = Vec::new();
-        for (to, devices) in messages {
-            if !self.is_local(&to) {
-                continue;
-            }
-            for (target, content) in devices {
-                local.push(new_message(
-                    sender, event_type, &to, target, content, now_ms,
-                )?);
-            }
+        if event_type.len() > NAME_BYTES_MAX {
+            return Err(ToDeviceError::TooLarge);
         }
+        let now_ms = self.clock.now_ms();
+        let ours = messages.into_iter().filter(|(to, _)| self.is_local(to));
+        let each = ours.flat_map(|(to, devices)| {
+            devices
+                .into_iter()
+                .map(move |(target, content)| (to.clone(), target, content))
+        });
+        let readable = each.filter(|(_, _, content)| {
+            check_client_json(content.get().as_bytes(), TO_DEVICE_CONTENT_BYTES_MAX).is_ok()
+        });
+        let local = readable
+            .take(TO_DEVICE_MESSAGES_MAX)
+            .map(|(to, target, content)| {
+                new_message(sender, event_type, &to, target, content, now_ms)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(SendToDevice {
             transaction: None,
             local,

@@ -11,7 +11,7 @@ use axum::extract::{FromRef, FromRequest, Request};
 use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
 use passeur_protocol::{
-    json::canonical_body,
+    json::{canonical_body, check_peer_json},
     limits::TRANSACTION_BYTES_MAX,
     x_matrix::{self, SignedRequest},
 };
@@ -164,14 +164,63 @@ where
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let read = Read::from_request(request, state).await?;
+        check_whole(&read.body)?;
+        read.decode()
+    }
+}
+
+/// A request whose signature holds, before it is decoded.
+struct Read {
+    origin: OwnedServerName,
+    parts: Parts,
+    arguments: Vec<String>,
+    body: Bytes,
+}
+
+impl Read {
+    async fn from_request<S>(request: Request, state: &S) -> Result<Self, ApiError>
+    where
+        S: Send + Sync,
+        OriginVerifier: FromRef<S>,
+    {
         let (mut parts, body) = request.into_parts();
         let arguments = path_arguments(&mut parts, state).await?;
         let body = read_body(body, TRANSACTION_BYTES_MAX).await?;
-        let origin = OriginVerifier::from_ref(state)
-            .verify(&parts, &body)
-            .await?;
-        let request = decode(parts, body, &arguments)?;
-        Ok(Self { origin, request })
+        let verifier = OriginVerifier::from_ref(state);
+        let origin = verifier.verify(&parts, &body).await?;
+        Ok(Self {
+            origin,
+            parts,
+            arguments,
+            body,
+        })
+    }
+
+    fn decode<T: IncomingRequest>(self) -> Result<Signed<T>, ApiError> {
+        let request = decode(self.parts, self.body, &self.arguments)?;
+        Ok(Signed {
+            origin: self.origin,
+            request,
+        })
+    }
+}
+
+/// A signed request whose pieces are judged one by one: one that is nested too deeply to be read stops no other.
+#[derive(Clone, Debug)]
+pub struct SignedPieces<T>(pub Signed<T>);
+
+impl<S, T> FromRequest<S> for SignedPieces<T>
+where
+    S: Send + Sync,
+    OriginVerifier: FromRef<S>,
+    T: IncomingRequest<Authentication = ServerSignatures>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let read = Read::from_request(request, state).await?;
+        read.decode().map(Self)
     }
 }
 
@@ -197,8 +246,17 @@ where
         let origin = OriginVerifier::from_ref(state)
             .verify(&parts, &body)
             .await?;
+        check_whole(&body)?;
         Ok(Self { origin, body })
     }
+}
+
+/// Refuses a body that is nested more deeply than what we keep of it may be.
+fn check_whole(body: &Bytes) -> Result<(), ApiError> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    check_peer_json(body, TRANSACTION_BYTES_MAX).map_err(ApiError::from_json)
 }
 
 #[cfg(test)]

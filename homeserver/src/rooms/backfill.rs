@@ -12,11 +12,15 @@ use std::{
     sync::Arc,
 };
 
-use passeur_protocol::{check::Verdict, signed::SignedPdu};
+use passeur_protocol::{
+    check::Verdict,
+    signed::{RawPdu, SignedPdu},
+};
 use ruma::{
     OwnedEventId, OwnedServerName, RoomId, ServerName,
     api::federation::backfill::get_backfill::v1 as get_backfill,
 };
+use serde_json::value::RawValue;
 
 use super::{
     Offer, ReceiveError, Rooms, SendError, Snapshot,
@@ -122,7 +126,7 @@ impl Rooms {
                 continue;
             };
             let some = answer.pdus.get(..EVENTS_MAX).unwrap_or(&answer.pdus);
-            let events = self.verify_all(snapshot, some).await;
+            let events = self.verify_history(snapshot, some).await;
             let known = self.known_before(snapshot, &events).await?;
             let events = leading_to(gaps, events, &known);
             match self.take_history(&server, snapshot, stay, events).await? {
@@ -153,6 +157,25 @@ impl Rooms {
         let held = self.context.store.events(&ids).await?;
         let placed = held.iter().filter(|event| event.room_order.is_some());
         Ok(placed.map(|event| event.id().to_owned()).collect())
+    }
+
+    /// Those events of an answer that hold and belong to the room, however many others they cite.
+    async fn verify_history(
+        &self,
+        snapshot: &Snapshot,
+        events: &[Box<RawValue>],
+    ) -> Vec<SignedPdu> {
+        let mut verified = Vec::with_capacity(events.len());
+        for event in events {
+            let read = RawPdu::parse(event.get().as_bytes()).ok();
+            let formed = read.and_then(|raw| raw.check_format_of_history(snapshot.rules).ok());
+            let Some(formed) = formed.filter(|formed| formed.pdu().room_id == snapshot.room_id)
+            else {
+                continue;
+            };
+            verified.extend(self.verify_formed(formed, snapshot.rules).await.ok());
+        }
+        verified
     }
 
     /// Asks for these events no more: whoever named them as predecessors may have made them up.

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use passeur_protocol::limits::EDU_BYTES_MAX;
+use passeur_protocol::json::check_client_json;
 use ruma::{
     OwnedUserId, RoomId, ServerName, UserId,
     api::federation::transactions::edu::{
@@ -67,13 +67,17 @@ impl Ephemeral {
         edu: &RawValue,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        if edu.get().len() > EDU_BYTES_MAX {
-            return Ok(());
-        }
-        let Ok(edu) = serde_json::from_str::<Edu>(edu.get()) else {
+        // Its size is bounded by that of its transaction: messages for any number of devices may come in one.
+        let Ok(read) = serde_json::from_str::<Edu>(edu.get()) else {
             return Ok(());
         };
-        match edu {
+        // Of messages to devices each is looked at alone. What else is kept must be such as clients can read.
+        let is_readable = matches!(read, Edu::DirectToDevice(_))
+            || check_client_json(edu.get().as_bytes(), usize::MAX).is_ok();
+        if !is_readable {
+            return Ok(());
+        }
+        match read {
             Edu::Typing(content) => self.typing(origin, &content).await,
             Edu::Presence(content) => self.presence(origin, content, now_ms).await,
             Edu::Receipt(content) => self.receipts(origin, content).await,

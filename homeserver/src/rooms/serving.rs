@@ -122,9 +122,16 @@ impl Rooms {
         let event = self.context.store.event(id).await?;
         let event = event
             .filter(|event| event.pdu.room_id == room && event.status != EventStatus::Rejected);
-        let group = event
-            .and_then(|event| event.state_before)
-            .ok_or(ServeError::Unknown)?;
+        let event = event.ok_or(ServeError::Unknown)?;
+        let Some(group) = event.state_before else {
+            // "prior to considering any state changes induced by the requested event": before the first there is none.
+            let is_first =
+                event.status == EventStatus::Accepted && event.pdu.prev_events.is_empty();
+            return match is_first {
+                true => Ok((Vec::new(), Vec::new())),
+                false => Err(ServeError::Unknown),
+            };
+        };
         let state = self.context.store.state_at(group).await?;
         let ids: Vec<_> = state.values().cloned().collect();
         let chain = self.auth_chain_of(&snapshot, ids.clone()).await?;
@@ -226,10 +233,11 @@ impl Rooms {
             for event in self.context.store.events(&next).await? {
                 // What was soft-failed is part of the graph all the same: others may have built on it.
                 let is_placed = match event.status {
-                    // A redaction without effect is shown to nobody, and part of the graph all the same.
-                    EventStatus::Accepted => event.state_after.is_some(),
+                    // A redaction without effect is shown to nobody, and part of the graph all the same. So is what was
+                    // rejected: it is not told, but what lies before it is.
+                    EventStatus::Accepted | EventStatus::Rejected => event.state_after.is_some(),
                     EventStatus::SoftFailed => true,
-                    EventStatus::Rejected | EventStatus::Outlier => false,
+                    EventStatus::Outlier => false,
                 };
                 if event.pdu.room_id == room && is_placed {
                     heap.push((event.pdu.depth, event.id().to_owned()));
@@ -239,7 +247,9 @@ impl Rooms {
             let Some((_, id)) = heap.pop() else { break };
             let Some(event) = held.remove(&id) else { break };
             next = event.pdu.prev_events.clone();
-            found.push(event);
+            if event.status != EventStatus::Rejected {
+                found.push(event);
+            }
         }
         Ok(found)
     }

@@ -12,7 +12,7 @@ use sea_orm::{
 };
 
 use super::{
-    AccountState, Change, Store, StoreError, Tx,
+    AccountState, Change, LogKind, Scope, Store, StoreError, Tx,
     cross_signing::is_named_like_key,
     devices,
     entity::{accounts, devices as device_rows, sessions},
@@ -68,10 +68,15 @@ pub(super) async fn start(tx: &mut Tx, new: &NewSession) -> Result<Vec<String>, 
         created_ms: Set(new.now_ms),
         seen_day: Set(day_of(new.now_ms)),
     };
-    device_rows::Entity::insert(device)
+    let made = device_rows::Entity::insert(device)
         .on_conflict(OnConflict::new().do_nothing().to_owned())
         .exec_without_returning(tx.connection())
         .await?;
+    if made == 1 {
+        // "must be sent whenever that user's device list changes (i.e. for new or deleted devices, ...)", keys or none.
+        let reference = Some(new.device_id.to_string());
+        tx.append(Scope::Keys(&new.user_id), LogKind::DeviceList, reference);
+    }
     let session = sessions::ActiveModel {
         id: Set(new.id.clone()),
         user_id: Set(new.user_id.to_string()),

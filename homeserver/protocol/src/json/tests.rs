@@ -101,9 +101,41 @@ fn a_peers_body_keeps_its_odd_numbers_and_its_deep_events() {
         Err(JsonError::DuplicateKey)
     );
     let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
-    assert!(canonical(&nested(TRANSACTION_DEPTH_MAX)).is_ok());
-    let deeper = nested(TRANSACTION_DEPTH_MAX + 1);
-    assert_eq!(canonical(&deeper), Err(JsonError::TooDeep));
+    for levels in [TRANSACTION_DEPTH_MAX, TRANSACTION_DEPTH_MAX + 1, 5_000] {
+        assert_eq!(canonical(&nested(levels)), Ok(nested(levels)));
+        let is_whole = check_peer_json(nested(levels).as_bytes(), 65_536);
+        assert_eq!(is_whole.is_ok(), levels <= TRANSACTION_DEPTH_MAX);
+    }
+}
+
+#[test]
+fn no_depth_and_no_order_of_keys_makes_a_peers_body_dear() {
+    const LEVELS: usize = 300_000;
+    // Were each level copied into the one around it, this would be terabytes.
+    let body = format!(
+        "{}{}",
+        r#"{"b":[[{"b":"#.repeat(LEVELS) + "1",
+        r#","a":1}],0],"a":{}}"#.repeat(LEVELS)
+    );
+    let expect = format!(
+        "{}{}",
+        r#"{"a":{},"b":[[{"a":1,"b":"#.repeat(LEVELS) + "1",
+        "}],0]}".repeat(LEVELS)
+    );
+    let bytes = canonical_body(body.as_bytes(), 1 << 24).unwrap();
+    assert!(bytes == expect.as_bytes());
+    let brackets = format!("{{\"a\":{}{}}}", "[".repeat(LEVELS), "]".repeat(LEVELS));
+    assert!(canonical_body(brackets.as_bytes(), 1 << 24).unwrap() == brackets.as_bytes());
+    let open = "[".repeat(LEVELS);
+    assert_eq!(
+        canonical_body(open.as_bytes(), 1 << 24),
+        Err(JsonError::Syntax)
+    );
+    assert_eq!(
+        canonical_body(br#"{"a":"\ud800"}"#, 64),
+        Err(JsonError::Syntax)
+    );
+    assert_eq!(canonical_body(b" [1]", 64), Err(JsonError::NotAnObject));
 }
 
 #[test]

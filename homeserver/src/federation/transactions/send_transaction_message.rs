@@ -5,26 +5,33 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv1sendtxnid>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{extract::State, response::Response};
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
 use passeur_protocol::{
-    limits::{EDUS_PER_TRANSACTION_MAX, PDUS_PER_TRANSACTION_MAX},
-    signed::event_id_of,
+    limits::{
+        AUTH_EVENTS_MAX, EDUS_PER_TRANSACTION_MAX, PDUS_PER_TRANSACTION_MAX, PREV_EVENTS_MAX,
+    },
+    signed::event_id_of_unread,
     versions,
 };
 use ruma::{
-    CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, ServerName,
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, ServerName,
     api::{error::ErrorKind, federation::transactions::send_transaction_message::v1},
+    room_version_rules::RoomVersionRules,
 };
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use crate::{
     app::App,
-    http::{decode::raw_json, error::ApiError, origin::Signed},
+    http::{
+        decode::raw_json,
+        error::ApiError,
+        origin::{Signed, SignedPieces},
+    },
     store::TakeTransaction,
 };
 
@@ -44,7 +51,7 @@ type Outcomes = BTreeMap<OwnedEventId, Option<String>>;
 /// take it now, so that the peer tries again.
 pub(crate) async fn send_transaction_message(
     State(app): State<App>,
-    signed: Signed<v1::Request>,
+    SignedPieces(signed): SignedPieces<v1::Request>,
 ) -> Result<Response, ApiError> {
     let Signed { origin, request } = signed;
     check(&origin, &request)?;
@@ -143,7 +150,7 @@ async fn take_in_room(
     let rules = app.store.room(&room).await?;
     let rules = rules.and_then(|row| versions::rules(&row.version));
     let mut outcomes = Outcomes::new();
-    for pdu in pdus {
+    for pdu in predecessors_first(pdus, rules) {
         let taken = app.rooms.receive(origin, &room, &pdu).await;
         match (taken, rules) {
             (Ok(id), _) => {
@@ -153,14 +160,55 @@ async fn take_in_room(
             (Err(error), _) if error.is_passing() => return Err(error.into()),
             // Without the room's rules nobody knows the event's identifier, so that there is nothing to name.
             (Err(error), Some(rules)) => {
-                let object = serde_json::from_str::<CanonicalJsonObject>(pdu.get()).ok();
-                let id = object.and_then(|object| event_id_of(&object, rules).ok());
-                outcomes.extend(id.map(|id| (id, Some(error.told()))));
+                // What was taken in another copy was taken.
+                if let Some(id) = event_id_of_unread(pdu.get(), rules) {
+                    outcomes.entry(id).or_insert(Some(error.told()));
+                }
             }
             (Err(_), None) => {}
         }
     }
     Ok(outcomes)
+}
+
+/// The events of a room with those first that others name, else in the order in which they came: no order is prescribed, and
+/// nobody needs to be asked for what lies beside.
+fn predecessors_first(
+    pdus: Vec<Box<RawValue>>,
+    rules: Option<&RoomVersionRules>,
+) -> Vec<Box<RawValue>> {
+    #[derive(Default, Deserialize)]
+    struct Edges {
+        prev_events: Vec<String>,
+        auth_events: Vec<String>,
+    }
+    let Some(rules) = rules.filter(|_| pdus.len() > 1) else {
+        return pdus;
+    };
+    let mut waiting: Vec<_> = pdus
+        .into_iter()
+        .map(|pdu| {
+            let id = event_id_of_unread(pdu.get(), rules);
+            let edges = serde_json::from_str::<Edges>(pdu.get()).unwrap_or_default();
+            let prev_events = edges.prev_events.into_iter().take(PREV_EVENTS_MAX);
+            let auth_events = edges.auth_events.into_iter().take(AUTH_EVENTS_MAX);
+            let edges: Vec<String> = prev_events.chain(auth_events).collect();
+            (id, edges, pdu)
+        })
+        .collect();
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ids: BTreeSet<&str> = waiting
+            .iter()
+            .flat_map(|(id, ..)| id.as_deref())
+            .map(EventId::as_str)
+            .collect();
+        let is_free = |edges: &[String]| !edges.iter().any(|id| ids.contains(id.as_str()));
+        // Only a circle leaves none free, and no such event holds.
+        let next = waiting.iter().position(|(_, edges, _)| is_free(edges));
+        ordered.push(waiting.remove(next.unwrap_or(0)).2);
+    }
+    ordered
 }
 
 /// The room that an event names.

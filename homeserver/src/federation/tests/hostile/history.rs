@@ -1,9 +1,16 @@
 //! Histories that never happened, and outliers that become part of one.
 
+use passeur_protocol::signed::event_id_of;
+use ruma::{CanonicalJsonValue, signatures::hash_and_sign_event};
+
 use super::*;
 
 /// Has Mallory name an event that is not held as the predecessor of one of hers: a gap.
 async fn gap(siege: &Siege, before: &SignedPdu) {
+    gap_before(siege, &before.pdu().event_id, before.pdu().depth).await;
+}
+
+async fn gap_before(siege: &Siege, id: &OwnedEventId, depth: u64) {
     let state: Vec<_> = siege
         .here
         .now(&siege.room)
@@ -16,8 +23,8 @@ async fn gap(siege: &Siege, before: &SignedPdu) {
     siege.evil.serve("/state_ids/", answer);
     let made = siege.mallory_says("after the gap").await;
     let made = Made {
-        prev: vec![before.pdu().event_id.clone()],
-        depth: before.pdu().depth + 1,
+        prev: vec![id.clone()],
+        depth: depth + 1,
         ..made
     };
     siege.evil.send(&siege.here, &made).await.unwrap();
@@ -296,4 +303,81 @@ async fn a_page_of_rejected_events_neither_shows_them_nor_keeps_paging_for_ever(
     evil.serve("/backfill/", history(&[&honest, old]));
     assert!(siege.backfill().await);
     assert!(here.bodies(room).await.contains(&"honest".to_owned()));
+}
+
+#[tokio::test]
+async fn history_may_cite_more_than_an_event_may_that_is_sent() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let rules = here.now(room).await.rules;
+    let narrow = siege.signed(&siege.mallory_says("wide").await).await;
+    let cited = (0..25).map(|n| CanonicalJsonValue::String(format!("$before{n}")));
+    let cited = CanonicalJsonValue::Array(cited.collect());
+    let mut wide = narrow.object().clone();
+    wide.insert("prev_events".to_owned(), cited);
+    wide.remove("hashes");
+    wide.remove("signatures");
+    let name = evil.keys.server_name().as_str();
+    let key = evil.keys.key_pair();
+    hash_and_sign_event(name, &**key, &mut wide, &rules.redaction).unwrap();
+    let id = event_id_of(&wide, rules).unwrap();
+    let wide = serde_json::to_value(&wide).unwrap();
+    gap_before(&siege, &id, narrow.pdu().depth).await;
+    // The control: as an event that is sent, it is none.
+    let raw = to_raw_value(&wide).unwrap();
+    let rooms = &here.app.rooms;
+    let refused = rooms.receive(evil.keys.server_name(), room, &raw).await;
+    assert!(
+        matches!(refused, Err(ReceiveError::Dropped(_))),
+        "{refused:?}"
+    );
+    let answer = json!({ "origin": "evil.example", "origin_server_ts": 1, "pdus": [wide] });
+    evil.serve("/backfill/", answer);
+    assert!(siege.backfill().await);
+    assert_eq!(here.bodies(room).await, ["wide", "after the gap"]);
+}
+
+#[tokio::test]
+async fn what_lies_before_a_rejected_event_is_told_and_that_event_is_not() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let first = siege.mallory_says("first").await;
+    let first = evil.send(here, &first).await.unwrap();
+    let levels = json!({ "users": { mallory().as_str(): 100 } });
+    let kind = "m.room.power_levels";
+    let coup = here.made(room, mallory(), kind, Some(""), levels).await;
+    let depth = coup.depth;
+    let coup = siege.signed(&coup).await;
+    let refused = evil.give(here, room, &coup).await;
+    assert!(
+        matches!(refused, Err(ReceiveError::Rejected)),
+        "{refused:?}"
+    );
+    let coup = coup.pdu().event_id.clone();
+    let last = Made {
+        prev: vec![coup.clone()],
+        depth: depth + 1,
+        ..siege.mallory_says("last").await
+    };
+    let last = evil.send(here, &last).await.unwrap();
+    let (rooms, asking) = (&here.app.rooms, evil.keys.server_name());
+    let from = std::slice::from_ref(&last);
+    let told = rooms.backfill_for(asking, room, from, 100).await.unwrap();
+    let rules = here.now(room).await.rules;
+    let ids = told.iter().map(|event| {
+        let event = serde_json::from_str(event.get()).unwrap();
+        event_id_of(&event, rules).unwrap()
+    });
+    let told: Vec<OwnedEventId> = ids.collect();
+    assert!(told.contains(&last) && told.contains(&first));
+    assert!(!told.contains(&coup));
+    // Before the first of all events there is no state.
+    let now = here.now(room).await;
+    let create = now.state_id(&StateEventType::RoomCreate, "").unwrap();
+    let state = rooms.state_ids_for(asking, room, create).await.unwrap();
+    assert_eq!(state, (Vec::new(), Vec::new()));
 }

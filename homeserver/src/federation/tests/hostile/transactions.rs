@@ -77,6 +77,8 @@ async fn one_item_that_is_not_canonical_keeps_back_no_other() {
         "90071992547409930".to_owned(),
         "-0".to_owned(),
         nested(99),
+        nested(120),
+        nested(9_000),
     ];
     for (n, odd) in odd.iter().enumerate() {
         let bad = good_text.replace(r#""good""#, odd);
@@ -96,6 +98,54 @@ async fn one_item_that_is_not_canonical_keeps_back_no_other() {
         .transaction(here, "x", &body.replace("1.5", "1.50"))
         .await;
     assert_ne!(status, 401);
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_is_answered_by_its_name() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let made = siege.mallory_says("good").await;
+    let event = evil.sign(&*here.now(room).await, &made);
+    let id = event.pdu().event_id.as_str();
+    for (n, odd) in ["1.5".to_owned(), nested(120)].iter().enumerate() {
+        let bad = text_of(&event).replace(r#""good""#, odd);
+        let (_, answer) = evil.transaction(here, &n.to_string(), &holding(&bad)).await;
+        assert!(answer["pdus"][id]["error"].is_string(), "{answer}");
+    }
+    let (_, answer) = evil
+        .transaction(here, "x", &holding(&text_of(&event)))
+        .await;
+    assert_eq!(answer["pdus"][id], json!({}));
+}
+
+#[tokio::test]
+async fn the_events_of_a_transaction_are_taken_in_the_order_of_the_graph() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let now = here.now(room).await;
+    let first = siege.mallory_says("first").await;
+    let earlier = evil.sign(&now, &first);
+    let later = Made {
+        content: text("second"),
+        prev: vec![earlier.pdu().event_id.clone()],
+        depth: first.depth + 1,
+        ..first
+    };
+    let later = evil.sign(&now, &later);
+    let body = holding(&format!("{},{}", text_of(&later), text_of(&earlier)));
+    let (status, answer) = evil.transaction(here, "1", &body).await;
+    let fine = json!({
+        later.pdu().event_id.as_str(): {}, earlier.pdu().event_id.as_str(): {},
+    });
+    assert_eq!((status, &answer["pdus"]), (200, &fine));
+    assert_eq!(here.bodies(room).await, ["first", "second"]);
+    // Nobody was asked for what lay beside.
+    assert!(evil.heard("/get_missing_events/").is_empty());
+    assert!(evil.heard("/state_ids/").is_empty());
 }
 
 #[test]

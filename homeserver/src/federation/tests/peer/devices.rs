@@ -77,7 +77,7 @@ impl World {
 
 impl Ann<'_> {
     /// Who she is and with which device.
-    async fn who(&self) -> (String, String) {
+    pub(super) async fn who(&self) -> (String, String) {
         let (_, who) = self.call("GET", "/account/whoami", Value::Null).await;
         let text = |key: &str| who[key].as_str().unwrap().to_owned();
         (text("user_id"), text("device_id"))
@@ -101,7 +101,7 @@ async fn a_server_hears_of_the_devices_of_those_who_join_and_not_at_every_new_na
         .call("POST", "/keys/upload", keys_of(&user, &device))
         .await;
     assert_eq!(uploaded.0, 200, "{}", uploaded.1);
-    // A second device, without keys: there is nothing to be told of it.
+    // A second device, without keys: nobody who shares a room is to be told of it yet.
     let again = json!({
         "type": "m.login.password", "password": "quetzal feathers",
         "identifier": {"type": "m.id.user", "user": "ann"},
@@ -143,4 +143,40 @@ async fn a_server_hears_of_the_devices_of_those_who_join_and_not_at_every_new_na
         last.get("deleted").is_none() && last.get("keys").is_none(),
         "{last}"
     );
+}
+
+#[tokio::test]
+async fn a_server_hears_of_a_new_device_before_it_has_keys() {
+    let world = World::start().await;
+    let room = world.shared_room().await;
+    let open = json!({"join_rule": "public"});
+    world
+        .post(&room, "m.room.join_rules", Some(String::new()), open)
+        .await;
+    world.network.serve(peer_name(), |_| answer(200, "{}"));
+    let ann = world.ann().await;
+    ann.call("POST", &format!("/join/{room}"), json!({})).await;
+    let login = |more: Value| {
+        let mut login = json!({
+            "type": "m.login.password", "password": "quetzal feathers",
+            "identifier": {"type": "m.id.user", "user": "ann"},
+        });
+        login["device_id"] = more;
+        login
+    };
+    for id in ["FIRST", "FIRST", "SECOND"] {
+        let (status, answer) = ann.call("POST", "/login", login(json!(id))).await;
+        assert_eq!((status, &answer["device_id"]), (200, &json!(id)));
+    }
+    world.until_sent("m.device_list_update", "SECOND").await;
+    let told = world.told();
+    let of = |id: &str| {
+        let of_device = told.iter().filter(|told| told["device_id"] == id);
+        of_device.collect::<Vec<_>>()
+    };
+    // A device that logs in again is none that is new.
+    assert_eq!((of("FIRST").len(), of("SECOND").len()), (1, 1), "{told:?}");
+    let second = of("SECOND")[0];
+    assert!(second.get("keys").is_none() && second.get("deleted").is_none());
+    assert_eq!(second["prev_id"], json!([of("FIRST")[0]["stream_id"]]));
 }

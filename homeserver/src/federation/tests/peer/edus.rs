@@ -256,3 +256,53 @@ async fn presence_is_believed_about_a_servers_own_users_with_whom_we_share_a_roo
         assert!(!known(alice()) && !known(ruma::user_id!("@stranger:peer.org")));
     }
 }
+
+#[tokio::test]
+async fn a_room_key_for_many_devices_arrives_however_long_its_edu_is() {
+    let world = World::start().await;
+    let ann = world.ann().await;
+    let (user, device) = ann.who().await;
+    let nested =
+        |levels: usize| -> Value { (0..levels).fold(json!(1), |inner, _| json!({ "a": inner })) };
+    let mut devices = serde_json::Map::new();
+    for n in 0..60 {
+        devices.insert(format!("OTHER{n}"), json!({ "body": "x".repeat(2_000) }));
+    }
+    devices.insert(device.clone(), json!({ "body": "key" }));
+    let message = |id: &str, messages: Value| {
+        json!({
+            "sender": bob(), "type": "m.room.encrypted", "message_id": id, "messages": messages,
+        })
+    };
+    let long = message("1", json!({ user.as_str(): devices }));
+    assert!(long.to_string().len() > 100_000);
+    world.edu("1", "m.direct_to_device", long).await;
+    // One that no client could be given keeps back no other, and none that is too long.
+    let bad = json!({ user.as_str(): { device.as_str(): nested(105) } });
+    world
+        .edu("2", "m.direct_to_device", message("2", bad))
+        .await;
+    let bad = json!({ user.as_str(): { device.as_str(): { "a": "x".repeat(70_000) } } });
+    world
+        .edu("3", "m.direct_to_device", message("3", bad))
+        .await;
+    let good = json!({ user.as_str(): { "*": { "body": "all" }, "NOSUCH": nested(105) } });
+    world
+        .edu("4", "m.direct_to_device", message("4", good))
+        .await;
+    let user = UserId::parse(&user).unwrap();
+    let waiting = world
+        .app
+        .store
+        .to_device_of(&user, device.as_str().into(), 0, i64::MAX, 10, 0)
+        .await
+        .unwrap();
+    let bodies: Vec<Value> = waiting
+        .iter()
+        .map(|message| {
+            let event: Value = serde_json::from_str(message.event.get()).unwrap();
+            event["content"]["body"].clone()
+        })
+        .collect();
+    assert_eq!(bodies, ["key", "all"]);
+}

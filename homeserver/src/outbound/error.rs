@@ -26,7 +26,7 @@ pub enum RemoteError {
     /// No whole answer in time: the request may have arrived.
     #[error("no answer in time")]
     Timeout,
-    /// The answer is larger than allowed.
+    /// The answer is one of success, and larger than allowed.
     #[error("the answer is too large")]
     TooLarge,
     /// The server answered with a status other than success.

@@ -144,7 +144,7 @@ async fn read(
 ) -> Result<http::Response<Bytes>, RemoteError> {
     let announced = response.content_length().unwrap_or(0);
     if usize::try_from(announced).map_or(true, |length| length > bytes_max) {
-        return Err(RemoteError::TooLarge);
+        return Err(too_large(response.status()));
     }
     let mut answer = http::Response::new(());
     *answer.status_mut() = response.status();
@@ -152,11 +152,20 @@ async fn read(
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
         if chunk.len() > bytes_max - body.len() {
-            return Err(RemoteError::TooLarge);
+            return Err(too_large(answer.status()));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(answer.map(|()| body.freeze()))
+}
+
+/// An answer that is longer than allowed. A refusal is one at any length.
+fn too_large(status: http::StatusCode) -> RemoteError {
+    if status.is_success() {
+        RemoteError::TooLarge
+    } else {
+        RemoteError::from_response(status, &[])
+    }
 }
 
 /// What went wrong, without the texts of the library, which name the peer.

@@ -31,6 +31,7 @@ mod document;
 mod fetch;
 mod notary;
 
+use self::fetch::{Criteria, criteria};
 pub use self::{
     document::{BadDocument, OwnKeys},
     notary::signed_document,
@@ -143,7 +144,9 @@ impl ServerKeys {
             }
         }
         for chunk in missing.chunks(SERVERS_AT_ONCE_MAX) {
-            let asked = chunk.iter().map(|(server, ids)| self.refresh(server, ids));
+            let asked = chunk
+                .iter()
+                .map(|(server, ids)| self.refresh(server, ids, valid_at));
             future::join_all(asked).await;
             for (server, ids) in chunk {
                 let keys = self.known_keys(server, ids, valid_at).await?;
@@ -190,20 +193,27 @@ impl ServerKeys {
 
     /// Asks a server for its keys, unless that was tried lately; for the sake of `ids` that it never named a little more
     /// often. Callers that come meanwhile wait for the same answer.
-    async fn refresh(&self, server: &ServerName, ids: &[OwnedServerSigningKeyId]) {
+    async fn refresh(
+        &self,
+        server: &ServerName,
+        ids: &[OwnedServerSigningKeyId],
+        valid_at: Option<i64>,
+    ) {
         let known = self.0.known.get(server);
         let is_new = |id: &OwnedServerSigningKeyId| {
             let known = known.as_ref();
             known.is_some_and(|known| known.iter().all(|key| key.key_id != id.as_str()))
         };
-        let Some(flight) = self.flight(server, ids.iter().any(is_new)) else {
+        let is_for_new = ids.iter().any(is_new);
+        let wanted = criteria(ids, valid_at.unwrap_or_else(|| self.0.clock.now_ms()));
+        let Some(flight) = self.flight(server, is_for_new, wanted) else {
             return;
         };
         flight.await;
     }
 
     /// The attempt under way, or a new one if the back-off allows it.
-    fn flight(&self, server: &ServerName, is_for_new: bool) -> Option<Flight> {
+    fn flight(&self, server: &ServerName, is_for_new: bool, wanted: Criteria) -> Option<Flight> {
         let mut flights = self
             .0
             .flights
@@ -226,7 +236,9 @@ impl ServerKeys {
         let inner = Arc::clone(&self.0);
         let name = server.to_owned();
         // A task of its own: it ends and clears up even if everyone who waited has gone away.
-        let task = tokio::spawn(async move { inner.attempt(&name, early_after).await });
+        let task = tokio::spawn(async move {
+            inner.attempt(&name, wanted, early_after).await;
+        });
         let pending: Pending<'static, ()> = Box::pin(task.map(|_| ()));
         let flight = pending.shared();
         flights.insert(server.to_owned(), flight.clone());
@@ -236,8 +248,8 @@ impl ServerKeys {
 
 impl Inner {
     /// One attempt, remembered with its outcome; `early_after` is the one that leaves the server alone for now.
-    async fn attempt(&self, server: &ServerName, early_after: Option<Attempt>) {
-        let fetched = self.fetch(server).await;
+    async fn attempt(&self, server: &ServerName, wanted: Criteria, early_after: Option<Attempt>) {
+        let fetched = self.fetch(server, &wanted).await;
         let failures = match fetched {
             Ok(()) => 0,
             Err(error) => {

@@ -93,16 +93,47 @@ impl Remote {
     where
         T: OutgoingRequest<Authentication = ServerSignatures, PathBuilder = SinglePath>,
     {
+        let request = self.signed(destination, request)?;
+        let response = self.exchange(destination, request, bounds).await?;
+        decode::<T>(&response)
+    }
+
+    /// Makes a signed request of which nothing matters but that it was answered with success.
+    ///
+    /// # Errors
+    /// Any [`RemoteError`] but [`RemoteError::Malformed`] and [`RemoteError::TooLarge`].
+    pub async fn tell<T>(
+        &self,
+        destination: &ServerName,
+        request: T,
+        bounds: Bounds,
+    ) -> Result<(), RemoteError>
+    where
+        T: OutgoingRequest<Authentication = ServerSignatures, PathBuilder = SinglePath>,
+    {
+        let request = self.signed(destination, request)?;
+        match self.exchange(destination, request, bounds).await {
+            Ok(_) | Err(RemoteError::TooLarge) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn signed<T>(
+        &self,
+        destination: &ServerName,
+        request: T,
+    ) -> Result<Request<Vec<u8>>, RemoteError>
+    where
+        T: OutgoingRequest<Authentication = ServerSignatures, PathBuilder = SinglePath>,
+    {
         let signing = XMatrixSigningInput::new(
             self.server_name.clone(),
             destination.to_owned(),
             &self.key_pair,
         );
-        let request = request
+        request
             .try_into_http_request::<Vec<u8>>(NOWHERE, signing, ())
-            .map_err(|_| RemoteError::Request)?;
-        let response = self.exchange(destination, request, bounds).await?;
-        decode::<T>(&response)
+            .map_err(|_| RemoteError::Request)
     }
 
     /// Makes a request that needs no signature: keys and versions.
@@ -170,14 +201,13 @@ impl Remote {
         let response = within(&*self.clock, bounds.timeout, answer)
             .await
             .map_err(|_| RemoteError::Timeout)??;
-        if response.body().len() > bounds.bytes_max {
-            return Err(RemoteError::TooLarge);
-        }
         let status = response.status();
-        if status.is_success() {
-            Ok(response)
-        } else {
-            Err(RemoteError::from_response(status, response.body()))
+        let is_too_large = response.body().len() > bounds.bytes_max;
+        match (status.is_success(), is_too_large) {
+            (true, false) => Ok(response),
+            (true, true) => Err(RemoteError::TooLarge),
+            (false, false) => Err(RemoteError::from_response(status, response.body())),
+            (false, true) => Err(RemoteError::from_response(status, &[])),
         }
     }
 }

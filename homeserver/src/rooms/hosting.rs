@@ -20,7 +20,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Draft, JoinError, Member, ReceiveError, Rooms, SendError, Snapshot, chain::Chain, create::raw,
-    join::authoriser_of, receive::Budget,
+    join::authoriser_of, projection::federation_event, receive::Budget,
 };
 use crate::store::{LogKind, Membership, RoomStateMap};
 
@@ -208,7 +208,6 @@ impl Rooms {
         };
         let signed = self.verify_membership(&snapshot, &request, pdu).await?;
         let event = Arc::clone(signed.pdu());
-        let bytes = signed.json().to_vec();
         self.settle(
             origin,
             &snapshot,
@@ -227,9 +226,11 @@ impl Rooms {
             return Err(HostError::Forbidden);
         }
         let group = stored.state_before.ok_or(HostError::Forbidden)?;
-        let event_json = serde_json::from_slice(&bytes).map_err(|_| HostError::Mismatch)?;
+        // With what was added on its way into the room: our signature, and that of the room's policy server.
+        let bytes = federation_event(&stored, self.showing_ms());
+        let told = serde_json::from_slice(&bytes).map_err(|_| HostError::Mismatch)?;
         Ok(Hosted {
-            event: event_json,
+            event: told,
             state: self.context.store.state_at(group).await?,
             servers: snapshot.members.servers.keys().cloned().collect(),
             auth_events: event.auth_events.clone(),
@@ -281,8 +282,8 @@ impl Rooms {
         Ok(self.stripped_state(&snapshot).await?)
     }
 
-    /// Checks 1 to 3 on an event that must be a membership of a user of `origin`. A restricted join
-    /// for which one of ours vouches is signed by us as well.
+    /// Checks 1 to 3 on an event that must be a membership of a user of `origin`. "The resident homeserver then adds its
+    /// signature" to a join, also where no one of ours vouches for it.
     async fn verify_membership(
         &self,
         snapshot: &Snapshot,
@@ -304,16 +305,17 @@ impl Rooms {
         if claimed.event_id != request.event_id {
             return Err(HostError::Mismatch);
         }
-        let vouches = authoriser_of(claimed, rules);
-        if *request.membership == Membership::Join
-            && vouches.is_some_and(|authoriser| self.is_local(&authoriser))
-        {
+        let is_join = *request.membership == Membership::Join;
+        let vouches = authoriser_of(claimed, rules).filter(|_| is_join);
+        if vouches.is_some_and(|authoriser| self.is_local(&authoriser)) {
             // Whether the one who is named may do so, the room's rules see.
             let may_join = self.authoriser(snapshot, user).await?.is_some();
             let held = snapshot.members.membership(user);
             if !may_join && !matches!(held, Membership::Join | Membership::Invite) {
                 return Err(HostError::Forbidden);
             }
+        }
+        if is_join {
             let (name, key) = (&self.context.server_name, &self.context.key_pair);
             event = event.co_sign(name, key, rules).map_err(dropped)?;
         }

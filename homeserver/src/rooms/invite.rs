@@ -41,7 +41,7 @@ const STRIPPED: [&str; 7] = [
 /// The account data by which a user blocks invites.
 const INVITE_PERMISSION: &str = "m.invite_permission_config";
 /// Events that an invite may show of a room.
-const STRIPPED_EVENTS_MAX: usize = 50;
+pub(super) const STRIPPED_EVENTS_MAX: usize = 50;
 /// Longest stripped state that is stored with an invite, in bytes.
 const STRIPPED_BYTES_MAX: usize = 64 * 1024;
 
@@ -152,6 +152,24 @@ impl Rooms {
         Ok(events)
     }
 
+    /// Looks at a room's access control list before anything else of an invite: "If the server is denied access to a room, the
+    /// receiving server MUST reply with a 403".
+    ///
+    /// # Errors
+    /// [`HostError::Forbidden`] if the server may not take part in the room.
+    pub async fn expect_welcome(
+        &self,
+        origin: &ServerName,
+        room: &RoomId,
+    ) -> Result<(), HostError> {
+        if let Some(snapshot) = self.snapshot(room).await?
+            && !self.may_take_part(&snapshot, origin).await?
+        {
+            return Err(HostError::Forbidden);
+        }
+        Ok(())
+    }
+
     /// Checks an invite of one of our users by a user of `origin`, and signs it as well.
     ///
     /// # Errors
@@ -172,11 +190,7 @@ impl Rooms {
         }
         let user = expect_invite(pdu, &invite.room_id, origin, &self.context.server_name);
         let user = user.map_err(|_| HostError::Mismatch)?;
-        if let Some(snapshot) = self.snapshot(&pdu.room_id).await?
-            && !self.may_take_part(&snapshot, origin).await?
-        {
-            return Err(HostError::Forbidden);
-        }
+        self.expect_welcome(origin, &pdu.room_id).await?;
         let account = self.store().account(&user).await?;
         if account.is_none_or(|account| account.state == AccountState::Deactivated) {
             return Err(HostError::Forbidden);

@@ -7,18 +7,21 @@
 
 use std::{sync::Arc, time::Duration};
 
+use passeur_protocol::versions;
 use ruma::{
     OwnedServerName, OwnedUserId, RoomId, ServerName,
     api::federation::membership::{
         create_knock_event::v1 as create_knock_event,
         prepare_knock_event::v1 as prepare_knock_event,
     },
+    room_version_rules::RoomVersionRules,
 };
-use serde_json::Value;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, value::RawValue};
 
 use super::{
     JoinError, MembershipChange, Rooms,
-    invite::{into_json, strip},
+    invite::{STRIPPED_EVENTS_MAX, into_json, strip},
     join::{Way, more_telling, to_raw, versions_for_peers},
 };
 use crate::{
@@ -88,18 +91,47 @@ impl Rooms {
         let answer = remote.call(server, request, Bounds::INTERACTIVE).await;
         let answer = answer.map_err(|error| JoinError::NoServer(Some(error)))?;
         let knock = self.sign_member(room, user, content, &answer.room_version, &answer.event)?;
+        let rules = versions::rules(&answer.room_version).ok_or(JoinError::BadAnswer)?;
         let id = knock.pdu().event_id.clone();
         let request =
             create_knock_event::Request::new(room.to_owned(), id.clone(), to_raw(&knock)?);
         let answer = remote.call(server, request, Bounds::INTERACTIVE).await;
         let answer = answer.map_err(|error| JoinError::NoServer(Some(error)))?;
-        let shown: Vec<_> = answer
-            .knock_room_state
-            .into_iter()
-            .filter_map(into_json)
-            .collect();
+        let mut shown = Vec::new();
+        let told = answer.knock_room_state.into_iter().filter_map(into_json);
+        for event in told.take(STRIPPED_EVENTS_MAX) {
+            shown.extend(self.verified_state(room, rules, event).await);
+        }
         let stripped = strip(&shown, knock.pdu());
         self.store_out_of_room(room, user.clone(), Membership::Knock, &id, Some(stripped))
             .await
+    }
+
+    /// An event that a server shows of a room, if it is one: "Entries which are improperly signed or formatted SHOULD be removed".
+    async fn verified_state(
+        &self,
+        room: &RoomId,
+        rules: &RoomVersionRules,
+        event: Box<RawValue>,
+    ) -> Option<Box<RawValue>> {
+        #[derive(Deserialize)]
+        struct Unsigned {
+            signatures: Option<IgnoredAny>,
+        }
+        let is_old = !rules.authorization.room_create_event_id_as_room_id;
+        // Servers that are older than this demand show what clients are shown, which nobody signed.
+        if is_old
+            && serde_json::from_str::<Unsigned>(event.get())
+                .ok()?
+                .signatures
+                .is_none()
+        {
+            return Some(event);
+        }
+        let signed = self.verify(&event, rules).await.ok()?;
+        if signed.pdu().room_id != room {
+            return None;
+        }
+        serde_json::from_slice(signed.json()).ok()
     }
 }

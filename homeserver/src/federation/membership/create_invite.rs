@@ -4,7 +4,7 @@
 
 use axum::extract::{Path, State};
 use ruma::{
-    RoomVersionId,
+    OwnedRoomId, RoomVersionId,
     api::federation::membership::{
         RawStrippedState,
         create_invite::{v1, v2},
@@ -18,7 +18,7 @@ use crate::{
     http::{
         decode::{ApiResult, RumaResponse, parse_json},
         error::ApiError,
-        origin::{Signed, SignedBytes},
+        origin::SignedBytes,
     },
     rooms::{HostError, IncomingInvite, into_json},
 };
@@ -38,10 +38,12 @@ pub(crate) async fn create_invite(
     Path((room_id, event_id)): Path<(String, String)>,
     SignedBytes { origin, body }: SignedBytes,
 ) -> ApiResult<v2::Response> {
-    let request: Invitation = parse_json(&body)?;
     let invalid = |_| ApiError::invalid_param("The path names no room or no event");
+    let room_id = OwnedRoomId::try_from(room_id).map_err(invalid)?;
+    app.rooms.expect_welcome(&origin, &room_id).await?;
+    let request: Invitation = parse_json(&body)?;
     let invite = IncomingInvite {
-        room_id: room_id.try_into().map_err(invalid)?,
+        room_id,
         event_id: event_id.try_into().map_err(invalid)?,
         version: request.room_version,
         event: request.event,
@@ -59,6 +61,13 @@ pub(crate) async fn create_invite(
 
 /// The same before invites named the room's version: those are of rooms of version 1 or 2, which
 /// this server does not know.
-pub(crate) async fn create_invite_v1(_: Signed<v1::Request>) -> ApiResult<v1::Response> {
+pub(crate) async fn create_invite_v1(
+    State(app): State<App>,
+    Path((room_id, _)): Path<(String, String)>,
+    SignedBytes { origin, .. }: SignedBytes,
+) -> ApiResult<v1::Response> {
+    if let Ok(room_id) = OwnedRoomId::try_from(room_id) {
+        app.rooms.expect_welcome(&origin, &room_id).await?;
+    }
     Err(HostError::Incompatible(RoomVersionId::V1).into())
 }

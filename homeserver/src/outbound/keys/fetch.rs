@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use passeur_protocol::limits::KEYS_PER_SERVER_AND_EVENT_MAX;
 use ruma::{
-    ServerName,
+    MilliSecondsSinceUnixEpoch, OwnedServerSigningKeyId, ServerName, UInt,
     api::federation::discovery::{
-        ServerSigningKeys, get_remote_server_keys_batch::v2 as notary_api,
+        ServerSigningKeys,
+        get_remote_server_keys_batch::v2::{self as notary_api, QueryCriteria},
         get_server_keys::v2 as own_api,
     },
     serde::Raw,
@@ -38,6 +40,20 @@ pub(super) enum FetchError {
     Store(#[from] StoreError),
 }
 
+/// What is asked of a notary: the keys, and until when they must be valid.
+pub(super) type Criteria = BTreeMap<OwnedServerSigningKeyId, QueryCriteria>;
+
+/// "servers MUST set the `minimum_valid_until_ts` property to prompt the notary server to attempt to refresh the key if
+/// appropriate".
+pub(super) fn criteria(ids: &[OwnedServerSigningKeyId], valid_at: i64) -> Criteria {
+    let mut until = QueryCriteria::new();
+    until.minimum_valid_until_ts = UInt::try_from(valid_at)
+        .ok()
+        .map(MilliSecondsSinceUnixEpoch);
+    let ids = ids.iter().take(KEYS_PER_SERVER_AND_EVENT_MAX);
+    ids.map(|id| (id.clone(), until.clone())).collect()
+}
+
 const BOUNDS: Bounds = Bounds {
     bytes_max: DOCUMENT_BYTES_MAX,
     ..Bounds::INTERACTIVE
@@ -45,13 +61,21 @@ const BOUNDS: Bounds = Bounds {
 
 impl Inner {
     /// Asks the server itself, then the notaries, and stores what is believed.
-    pub(super) async fn fetch(&self, server: &ServerName) -> Result<(), FetchError> {
+    pub(super) async fn fetch(
+        &self,
+        server: &ServerName,
+        wanted: &Criteria,
+    ) -> Result<(), FetchError> {
         let direct = self.fetch_directly(server).await;
         let Err(failure) = direct else {
             return Ok(());
         };
         for notary in &self.notaries {
-            if notary != server && self.fetch_by_notary(server, notary).await.is_ok() {
+            if notary == server {
+                continue;
+            }
+            let fetched = self.fetch_by_notary(server, notary, wanted).await;
+            if fetched.is_ok() {
                 return Ok(());
             }
         }
@@ -70,9 +94,10 @@ impl Inner {
         &self,
         server: &ServerName,
         notary: &ServerName,
+        wanted: &Criteria,
     ) -> Result<(), FetchError> {
         let keys = self.keys_of_notary(notary).await?;
-        let wanted = BTreeMap::from([(server.to_owned(), BTreeMap::new())]);
+        let wanted = BTreeMap::from([(server.to_owned(), wanted.clone())]);
         let request = notary_api::Request::new(wanted);
         let answer = self.remote.call_unsigned(notary, request, BOUNDS).await?;
         for document in &answer.server_keys {

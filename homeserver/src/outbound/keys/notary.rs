@@ -52,7 +52,7 @@ impl ServerKeys {
             .as_ref()
             .is_none_or(|known| known.valid_until_ts < needed)
         {
-            self.refresh(server, &[]).await;
+            self.refresh(server, &[], None).await;
             known = self.0.store.key_document(server).await?;
         }
         Ok(known.and_then(|known| self.countersign(&known.json)))

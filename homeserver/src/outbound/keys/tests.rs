@@ -181,6 +181,7 @@ async fn a_notary_is_believed_only_if_it_is_configured_and_signs() {
         let clock: Arc<dyn Clock> = Arc::new(here.clock.clone());
         let notary_keys = OwnKeys::new(notary.to_owned(), key_pair("notary"), Arc::clone(&clock));
         let peer_keys = OwnKeys::new(peer.to_owned(), key_pair("peer"), clock);
+        let now = here.clock.now_ms();
         here.network.serve(notary, move |request| {
             if request.method() == http::Method::GET {
                 return json(
@@ -192,6 +193,9 @@ async fn a_notary_is_believed_only_if_it_is_configured_and_signs() {
                         .to_owned(),
                 );
             }
+            let asked: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
+            let wanted = &asked["server_keys"]["peer.org"]["ed25519:peer"];
+            assert_eq!(wanted["minimum_valid_until_ts"], now, "{asked}");
             let mut document = peer_keys.document().unwrap();
             if signs {
                 notary_keys.sign(&mut document).unwrap();

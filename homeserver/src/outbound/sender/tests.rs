@@ -15,12 +15,13 @@ use crate::{
     store::{Membership, NewEdu, NewMembership, RoomAppend, SendToDevice},
 };
 
+mod answers;
 mod away;
 mod much;
 mod parts;
 mod receipts;
 
-use parts::{YIELDS_MAX, start};
+use parts::{YIELDS_MAX, accept, start};
 
 struct World {
     here: Here,
@@ -171,10 +172,6 @@ fn bodies(transaction: &Value) -> Vec<String> {
                 .to_owned()
         })
         .collect()
-}
-
-fn accept(network: &Network, server: &ServerName) {
-    network.serve(server, |_| answer(200, r#"{"pdus":{}}"#));
 }
 
 const PEER: &str = "@bob:peer.org";

@@ -54,7 +54,8 @@ pub(super) fn new_id(context: &SenderContext) -> String {
     context.rng.token(ID_CHARS)
 }
 
-/// Sends a transaction and waits for the peer to take it. What it says of single events does not matter: it has them.
+/// Sends a transaction and waits for the peer to take it: "The sending server must wait and retry for a 200 OK response".
+/// What it says of single events, if anything, does not matter: it has them.
 pub(super) async fn transmit(
     context: &SenderContext,
     server: &ServerName,
@@ -73,8 +74,8 @@ pub(super) async fn transmit(
         bytes_max: SMALL_ANSWER_BYTES_MAX,
         ..context.remote.large()
     };
-    let answer = context.remote.call(server, request, bounds);
-    place.make(&*context.clock, answer).await?;
+    let told = context.remote.tell(server, request, bounds);
+    place.make(&*context.clock, told).await?;
     Ok(())
 }
 

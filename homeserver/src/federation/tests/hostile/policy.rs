@@ -1,6 +1,6 @@
 //! Rooms that use a policy server.
 
-use super::*;
+use super::{transactions::text_of, *};
 use crate::rooms::SendError;
 
 /// Alice's room, in which evil.example's Mallory is and policy.example judges what is said.
@@ -117,4 +117,29 @@ async fn what_the_policy_server_does_not_recommend_is_soft_failed() {
     let spam = siege.mallory_says("spam again").await;
     evil.send(here, &spam).await.unwrap();
     assert_eq!(here.bodies(room).await, ["good", "spam again"]);
+}
+
+#[tokio::test]
+async fn a_join_is_answered_and_kept_with_all_signatures_that_were_added() {
+    let (siege, _policy) = judged_room().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let newcomer = user("@newcomer:evil.example");
+    let content = json!({ "membership": "join" });
+    let key = newcomer.to_string();
+    let made = here.made(room, newcomer, "m.room.member", Some(&key), content);
+    let event = evil.sign(&*here.now(room).await, &made.await);
+    let id = &event.pdu().event_id;
+    let uri = format!("/_matrix/federation/v2/send_join/{room}/{id}");
+    let (status, answer) = evil.put(here, &uri, &text_of(&event)).await;
+    assert_eq!(status, 200, "{answer}");
+    let signed = answer["event"]["signatures"].as_object().unwrap();
+    let servers: Vec<&String> = signed.keys().collect();
+    assert_eq!(servers, ["evil.example", "one.example", "policy.example"]);
+    assert!(signed["policy.example"]["ed25519:policy_server"].is_string());
+    // What others are sent is the same.
+    let held = here.held(id).await.unwrap();
+    let sent: Value = serde_json::from_slice(&projection::federation_event(&held, 0)).unwrap();
+    assert_eq!(sent["signatures"], answer["event"]["signatures"]);
 }

@@ -76,3 +76,52 @@ async fn of_an_honest_template_the_place_is_signed_and_nothing_more() {
         assert_eq!(signed["prev_events"], json!(["$before"]));
     }
 }
+
+#[tokio::test]
+async fn of_a_room_that_was_knocked_on_only_what_holds_is_shown() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let template = json!({ "room_version": "11", "event": honest("knock") });
+    evil.serve("/make_knock/", template);
+    let now = here.now(room).await;
+    let state = |room: &OwnedRoomId, kind: &str, content: Value| Made {
+        room: room.clone(),
+        sender: mallory(),
+        kind: kind.to_owned(),
+        state_key: Some(String::new()),
+        content,
+        redacts: None,
+        prev: Vec::new(),
+        auth: Vec::new(),
+        depth: 1,
+        ts: MockClock::START_MS,
+    };
+    let den = den();
+    let good = wire(&evil.sign(
+        &now,
+        &state(&den, "m.room.topic", json!({ "topic": "True" })),
+    ));
+    let named = state(&den, "m.room.name", json!({ "name": "Unsigned" }));
+    let mut forged = wire(&evil.sign(&now, &named));
+    let signature = "A".repeat(86);
+    forged["signatures"]["evil.example"]["ed25519:peer"] = json!(signature);
+    let content = json!({ "url": "mxc://evil.example/elsewhere" });
+    let foreign = wire(&evil.sign(&now, &state(room, "m.room.avatar", content)));
+    let bare = json!({
+        "type": "m.room.join_rules", "state_key": "", "sender": mallory(),
+        "content": { "join_rule": "knock" },
+    });
+    let shown = json!({ "knock_room_state": [good, forged, foreign, bare] });
+    evil.serve("/send_knock/", shown);
+    let carol = user("@carol:one.example");
+    let via = vec![evil.keys.server_name().to_owned()];
+    here.app.rooms.knock(&den, &carol, None, via).await.unwrap();
+    let rooms = here.app.rooms.memberships(&carol).await.unwrap();
+    let shown = rooms[&den].stripped_state.clone().unwrap();
+    assert!(shown.contains("True"), "{shown}");
+    assert!(shown.contains("m.room.join_rules"), "{shown}");
+    assert!(!shown.contains("Unsigned"), "{shown}");
+    assert!(!shown.contains("elsewhere"), "{shown}");
+}

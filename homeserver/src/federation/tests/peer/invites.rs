@@ -194,7 +194,7 @@ async fn a_server_that_the_room_denies_exchanges_no_invite_and_sends_no_member()
     // The control: before, it was looked at what is exchanged.
     expect(&before, 400, "M_INVALID_PARAM");
     for version in ["v1", "v2"] {
-        for what in ["send_join", "send_leave"] {
+        for what in ["send_join", "send_leave", "invite"] {
             let path = format!("/_matrix/federation/{version}/{what}/{room}/$event");
             let denied = world.ask("PUT", &path, json!({})).await;
             expect(&denied, 403, "M_FORBIDDEN");

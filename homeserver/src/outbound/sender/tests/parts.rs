@@ -46,3 +46,8 @@ pub(super) fn start(here: &Here, drain: &Drain) -> (Arc<Rooms>, Sender) {
     });
     (rooms, sender)
 }
+
+/// A server that takes whatever it is sent.
+pub(super) fn accept(network: &Network, server: &ServerName) {
+    network.serve(server, |_| answer(200, r#"{"pdus":{}}"#));
+}

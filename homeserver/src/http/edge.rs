@@ -20,6 +20,7 @@ use crate::{
     clock::{Clock, Rng},
     config::{RateLimitsConfig, Resource},
     outbound::Sender,
+    store::ExpiryMeter,
 };
 
 /// What the layers share.

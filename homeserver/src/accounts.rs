@@ -149,6 +149,15 @@ impl Accounts {
         Ok(account.is_some_and(|account| account.state == AccountState::Deactivated))
     }
 
+    /// Whether the user has an account here that is not over for ever; it may be locked, which others do not see.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn is_known(&self, user: &UserId) -> Result<bool, StoreError> {
+        let account = self.store.account(user).await?;
+        Ok(account.is_some_and(|account| account.state != AccountState::Deactivated))
+    }
+
     /// Whether the user has an account here that can be used.
     ///
     /// # Errors

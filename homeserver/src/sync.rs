@@ -259,22 +259,25 @@ impl Sync {
     }
 
     /// The answer of a server that stops: nothing, and the same token again.
-    pub fn nothing_new(&self, request: &SyncRequest) -> Answer {
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn nothing_new(&self, request: &SyncRequest) -> Result<Answer, StoreError> {
         let token = request.since.unwrap_or(SyncToken {
             position: 0,
             to_device: 0,
             typing: 0,
         });
         let mut out = JsonWriter::with_capacity(64);
-        out.open()
-            .key("next_batch")
-            .string(&token.to_string())
-            .close();
-        Answer {
+        out.open().key("next_batch").string(&token.to_string());
+        // Clients take their absence for a server that knows no such keys.
+        self.write_key_counts(&mut out, request).await?;
+        out.close();
+        Ok(Answer {
             body: out.into_bytes(),
             token,
             is_empty: true,
-        }
+        })
     }
 
     async fn look(&self, request: &SyncRequest, feed: &Feed) -> Result<Answer, SyncError> {

@@ -8,7 +8,8 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 
 use super::{Accounts, PasswordCheck, PasswordError, Session, TokenName, openid_token_hash};
 use crate::store::{
-    Deactivate, DeleteDevices, NewSession, SetPassword, StartSession, StoreError, TakeLoginToken,
+    AccountState, Deactivate, DeleteDevices, NewSession, SetPassword, StartSession, StoreError,
+    TakeLoginToken,
 };
 
 /// The longest device id that a client may choose, in bytes.
@@ -110,7 +111,12 @@ impl Accounts {
         let (new, session) = self.new_session(user_id, login)?;
         let ended = self.store.commit(StartSession(new)).await?.output;
         let Some(ended) = ended else {
-            return Err(LoginError::Refused);
+            let account = self.store.account(&session.user_id).await?;
+            return Err(match account.map(|account| account.state) {
+                Some(AccountState::Locked) => LoginError::Locked,
+                Some(AccountState::Deactivated) => LoginError::Deactivated,
+                Some(AccountState::Active) | None => LoginError::Refused,
+            });
         };
         self.sessions.forget(ended.iter().map(String::as_str));
         Ok(session)

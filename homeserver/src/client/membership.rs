@@ -1,15 +1,16 @@
 //! Memberships: joining, leaving, inviting, removing, and who is there.
 
+use http::StatusCode;
 use ruma::{
     OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
-    api::client::membership::ThirdPartySigned,
+    api::{client::membership::ThirdPartySigned, error::ErrorKind},
 };
 use serde_json::json;
 
 use crate::{
     app::App,
     http::{error::ApiError, requester::Requester},
-    rooms::{MembershipChange, ThirdPartyInvite},
+    rooms::{Members, MembershipChange, ThirdPartyInvite},
     store::Membership,
 };
 
@@ -90,12 +91,20 @@ impl Moderation {
     /// Carries it out, if the membership so far is among `from`; all are, if there are none.
     ///
     /// # Errors
-    /// `M_FORBIDDEN` if it is not, or the room's rules do not allow it.
+    /// `M_FORBIDDEN` if it is not, or the room's rules do not allow it; `M_BAD_STATE` for nobody who is banned.
     async fn carry_out(self, app: &App, from: &[Membership]) -> Result<(), ApiError> {
         if !from.is_empty() {
             let snapshot = app.rooms.snapshot(&self.room_id).await?;
-            let held = snapshot.map(|snapshot| snapshot.members.membership(&self.user_id));
+            let members = snapshot.as_ref().map(|snapshot| &snapshot.members);
+            let held = members.map(|members| members.membership(&self.user_id));
             if !held.is_some_and(|held| from.contains(&held)) {
+                let is_there = |members: &Members| members.is_joined(&self.requester.user_id);
+                // "… such as attempting to unban a user who is not banned."
+                if from == [Membership::Ban] && members.is_some_and(is_there) {
+                    let message = "The user is not banned";
+                    let kind = ErrorKind::BadState;
+                    return Err(ApiError::new(StatusCode::FORBIDDEN, kind, message));
+                }
                 let message = "The user does not stand so to a room that you are in";
                 return Err(ApiError::forbidden(message));
             }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 use ruma::{
-    UserId,
+    MxcUri, UserId,
     api::{error::ErrorKind, federation::query::get_profile_information},
     profile::ProfileFieldName,
 };
@@ -57,7 +57,7 @@ async fn profile_of(
     field: Option<&ProfileFieldName>,
 ) -> Result<BTreeMap<String, Value>, ApiError> {
     if app.accounts.is_local(user) {
-        if !app.accounts.is_active(user).await? {
+        if !app.accounts.is_known(user).await? {
             return Err(no_profile());
         }
         return Ok(app.store.profile(user).await?);
@@ -144,6 +144,13 @@ fn check(field: &str, value: Option<&Value>) -> Result<(), ApiError> {
         }
         "avatar_url" if length.is_none_or(|length| length > AVATAR_URL_BYTES_MAX) => {
             Err(ApiError::invalid_param("The URI of the avatar is too long"))
+        }
+        "avatar_url"
+            if value
+                .as_str()
+                .is_none_or(|uri| !<&MxcUri>::from(uri).is_valid()) =>
+        {
+            Err(ApiError::invalid_param("The avatar is no mxc:// URI"))
         }
         _ => Ok(()),
     }

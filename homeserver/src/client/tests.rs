@@ -21,6 +21,7 @@ use crate::{
 
 mod accounts;
 mod backups;
+mod bodies;
 mod conformance;
 mod creation;
 mod data;

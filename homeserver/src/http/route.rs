@@ -34,8 +34,31 @@ where
             return self;
         };
         for path in T::PATH_BUILDER.all_paths() {
+            #[cfg(test)]
+            table::note(&T::METHOD, path);
             self = self.route(path, on(method, handler.clone()));
         }
         self
+    }
+}
+
+/// The table as it was built, for tests that ask every endpoint.
+#[cfg(test)]
+pub(crate) mod table {
+    use std::cell::RefCell;
+
+    use http::Method;
+
+    thread_local! {
+        static NOTED: RefCell<Vec<(Method, &'static str)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn note(method: &Method, path: &'static str) {
+        NOTED.with_borrow_mut(|noted| noted.push((method.clone(), path)));
+    }
+
+    /// The methods and paths of all tables that this thread has built.
+    pub(crate) fn noted() -> Vec<(Method, &'static str)> {
+        NOTED.with_borrow(Clone::clone)
     }
 }

@@ -104,6 +104,42 @@ impl Uia {
             .map(|_| ())
     }
 
+    /// Requires a password where no token says whose; answers whose it was.
+    ///
+    /// # Errors
+    /// As [`Uia::require_password`].
+    pub async fn require_anybodys_password(
+        &self,
+        operation: Operation,
+        auth: Option<&AuthData>,
+    ) -> Result<OwnedUserId, ApiError> {
+        let challenge = || self.challenge(operation, None, AuthType::Password, None);
+        let Some(AuthData::Password(given)) = auth else {
+            return Err(challenge());
+        };
+        let session = given.session.clone();
+        if session
+            .as_ref()
+            .is_some_and(|id| !self.is_open(id, operation, None))
+        {
+            return Err(challenge());
+        }
+        let user = self.accounts.local_user(&given.identifier);
+        let check = self
+            .accounts
+            .verify_password(user.as_deref(), &given.password)
+            .await?;
+        if let (PasswordCheck::Right, Some(user)) = (check, user) {
+            if let Some(session) = session {
+                self.open.remove(&session);
+            }
+            return Ok(user);
+        }
+        let message = "Invalid username or password".to_owned();
+        let error = StandardErrorBody::new(ErrorKind::Forbidden, message);
+        Err(self.ask_again(operation, None, AuthType::Password, session, Some(error)))
+    }
+
     /// Requires one stage.
     ///
     /// # Errors

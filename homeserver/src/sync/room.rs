@@ -48,7 +48,9 @@ impl Sync {
         let timeline = self.joined_timeline(window, &snapshot, known_upto).await?;
         // The whole state is told on request even of rooms that the client knows.
         let full = known_upto.is_none() || window.request.full_state;
-        let summary = match full || timeline.members_changed || timeline.limited {
+        // Heroes stand for a room from when it has no name any more.
+        let renamed = timeline.renamed();
+        let summary = match full || renamed || timeline.members_changed || timeline.limited {
             true => Some(self.summary(&snapshot, &window.request.user_id).await?),
             false => None,
         };
@@ -56,16 +58,8 @@ impl Sync {
         let state = self
             .joined_state(window, &snapshot, &timeline, known, summary.as_ref())
             .await?;
-        if window.after.is_some() {
-            match known_upto {
-                None => lists.joined(&snapshot),
-                Some(after) if hides_members(window.request, &row.room_id) => {
-                    self.add_members_of(lists, &snapshot, after, window.upto)
-                        .await?;
-                }
-                Some(_) => lists.members(&snapshot, &timeline, &state),
-            }
-        }
+        self.note_members(lists, window, &snapshot, known_upto, (&timeline, &state))
+            .await?;
         let mut receipts = self
             .receipts(window, &row.room_id, &timeline, known_upto)
             .await?;
@@ -92,9 +86,8 @@ impl Sync {
             out.truncate(start);
             return Ok(false);
         }
-        if let Some(summary) = summary
-            .filter(|_| full || timeline.members_changed || !state.members_changed.is_empty())
-        {
+        let members_changed = timeline.members_changed || !state.members_changed.is_empty();
+        if let Some(summary) = summary.filter(|_| full || renamed || members_changed) {
             summary.write(out.key("summary"));
         }
         if !data.is_empty() {
@@ -105,6 +98,27 @@ impl Sync {
         write_counts(out, &counts, window.request.filter.threads);
         out.close();
         Ok(true)
+    }
+
+    /// Notes whose devices a client follows from now on, or no longer.
+    async fn note_members(
+        &self,
+        lists: &mut DeviceLists,
+        window: &Window<'_>,
+        snapshot: &Snapshot,
+        known_upto: Option<i64>,
+        told: (&Timeline, &State),
+    ) -> Result<(), StoreError> {
+        match known_upto {
+            _ if window.after.is_none() => {}
+            None => lists.joined(snapshot),
+            Some(after) if hides_members(window.request, &snapshot.room_id) => {
+                self.add_members_of(lists, snapshot, after, window.upto)
+                    .await?;
+            }
+            Some(_) => lists.members(snapshot, told.0, told.1),
+        }
+        Ok(())
     }
 
     /// The position up to which the client knows the room: that of its token, unless the user has

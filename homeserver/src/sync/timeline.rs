@@ -89,6 +89,17 @@ impl Timeline {
         !self.events.is_empty() || !self.expired.is_empty() || self.limited
     }
 
+    /// Whether the room's name or main alias may have changed.
+    pub(super) fn renamed(&self) -> bool {
+        let is_name = |kind: &str| ["m.room.name", "m.room.canonical_alias"].contains(&kind);
+        let mut events = self.events.iter().chain(&self.state_left_out);
+        events.any(|event| event.pdu.is_state() && is_name(&event.pdu.kind.to_string()))
+            || self
+                .resolved
+                .iter()
+                .any(|(kind, _)| is_name(&kind.to_string()))
+    }
+
     /// Whether the event is told here.
     pub(super) fn holds(&self, id: &EventId) -> bool {
         self.events.iter().any(|event| event.id() == id)

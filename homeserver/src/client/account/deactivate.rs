@@ -1,6 +1,6 @@
 //! `POST /_matrix/client/v3/account/deactivate`
 //!
-//! Invariant: a token alone does not suffice; the password is asked for.
+//! Invariant: a token alone does not suffice; the password is asked for, and suffices alone.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
 
@@ -24,16 +24,21 @@ use crate::{
 /// Ends the account for ever.
 pub(crate) async fn deactivate_route(
     State(app): State<App>,
-    requester: Requester,
+    requester: Option<Requester>,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
-    let user = &requester.user_id;
-    app.uia
-        .require_password(Operation::Deactivate, user, request.auth.as_ref())
-        .await?;
-    app.accounts.deactivate(user).await?;
+    let (operation, auth) = (Operation::Deactivate, request.auth.as_ref());
+    let user = match requester {
+        Some(requester) => {
+            let user = requester.user_id;
+            app.uia.require_password(operation, &user, auth).await?;
+            user
+        }
+        None => app.uia.require_anybodys_password(operation, auth).await?,
+    };
+    app.accounts.deactivate(&user).await?;
     // On a task of its own, so that a client that goes away does not stop it halfway.
-    let leaving = tokio::spawn(leave_all(app.clone(), requester.user_id));
+    let leaving = tokio::spawn(leave_all(app.clone(), user));
     if leaving.await.is_err() {
         return Err(ApiError::internal());
     }

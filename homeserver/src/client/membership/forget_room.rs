@@ -25,12 +25,14 @@ pub(crate) async fn forget_room_route(
     let rooms = app.rooms.memberships(&requester.user_id).await?;
     match rooms.get(&request.room_id).map(|row| &row.membership) {
         Some(Membership::Leave | Membership::Ban) => {}
-        Some(_) => {
+        other => {
             let kind = ErrorKind::Unknown;
-            let message = "Leave the room before you forget it";
+            let message = match other {
+                Some(_) => "Leave the room before you forget it",
+                None => "You have never been in this room",
+            };
             return Err(ApiError::new(StatusCode::BAD_REQUEST, kind, message));
         }
-        None => return Err(ApiError::not_found("You have never been in this room")),
     }
     app.rooms.forget(request.room_id, requester.user_id).await?;
     Ok(RumaResponse(v3::Response::new()))

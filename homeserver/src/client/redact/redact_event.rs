@@ -8,6 +8,7 @@ use serde_json::{json, value::to_raw_value};
 
 use crate::{
     app::App,
+    client::message::send_message_event::must_be_active_or_own,
     http::{
         decode::{ApiResult, Ruma, RumaResponse},
         error::ApiError,
@@ -22,11 +23,7 @@ pub(crate) async fn redact_event_route(
     requester: Requester,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
-    let target = app.store.event(&request.event_id).await?;
-    if target.is_none_or(|target| target.pdu.sender != requester.user_id) {
-        // Whoever is suspended may take back what they said, and nothing else.
-        app.authenticator.must_be_active(&requester).await?;
-    }
+    must_be_active_or_own(&app, &requester, Some(&request.event_id)).await?;
     let key = format!(
         "redact {} {} {}",
         request.room_id, request.event_id, request.txn_id

@@ -23,7 +23,7 @@ use crate::{
         directory::set_room_visibility::must_be_known, state::send_state_event::check_content,
     },
     http::{
-        decode::{ApiResult, Ruma, RumaResponse},
+        decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, read_json},
         error::ApiError,
         requester::{Active, Requester},
     },
@@ -40,12 +40,13 @@ const INVITES_AT_ONCE_MAX: usize = 8;
 /// Creates a room with its alias, and invites people.
 ///
 /// What can be known to fail is refused before anything exists. If another server then refuses an
-/// invite, that is the answer, and the room stays: the client finds it in its sync.
+/// invite, that is the answer, and the room stays: the client finds it in its sync. A server that is not reached hinders nothing.
 pub(crate) async fn create_room_route(
     State(app): State<App>,
     Active(requester): Active,
-    Ruma(request): Ruma<v3::Request>,
+    request: axum::extract::Request,
 ) -> ApiResult<v3::Response> {
+    let request = read(request).await?;
     if request.initial_state.len() > INITIAL_STATE_MAX || request.invite.len() > INVITES_MAX {
         return Err(ApiError::invalid_param(
             "Too much state, or too many invites",
@@ -89,10 +90,45 @@ pub(crate) async fn create_room_route(
         .buffer_unordered(INVITES_AT_ONCE_MAX)
         .collect()
         .await;
-    outcomes
-        .into_iter()
-        .collect::<Result<Vec<_>, JoinError>>()?;
+    for outcome in outcomes {
+        match outcome {
+            Err(error) if is_unreached(&error) => {
+                tracing::info!("an invite to a new room did not reach its server");
+            }
+            outcome => {
+                outcome?;
+            }
+        }
+    }
     Ok(RumaResponse(v3::Response::new(room_id)))
+}
+
+/// Whether nobody said no: the room exists, and a client that is told of an error would make another.
+fn is_unreached(error: &JoinError) -> bool {
+    match error {
+        JoinError::NoServer(None) | JoinError::BadAnswer => true,
+        JoinError::NoServer(Some(error)) => {
+            let status = error.status();
+            status.is_none_or(|status| status.is_server_error())
+        }
+        _ => false,
+    }
+}
+
+/// Decodes the request. What can be no room's version is one that is not supported.
+async fn read(request: axum::extract::Request) -> Result<v3::Request, ApiError> {
+    #[derive(Deserialize)]
+    struct Asked {
+        room_version: String,
+    }
+    let (parts, body) = request.into_parts();
+    let body = read_json(body, BODY_BYTES_MAX).await?;
+    if let Ok(asked) = serde_json::from_slice::<Asked>(&body)
+        && RoomVersionId::try_from(asked.room_version).is_err()
+    {
+        return Err(CreateError::UnsupportedVersion.into());
+    }
+    decode(parts, body, &[])
 }
 
 async fn new_room(

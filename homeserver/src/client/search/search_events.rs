@@ -163,11 +163,8 @@ impl Results<'_> {
             out.key(key).open();
             for (order, (value, results)) in groups.into_iter().enumerate() {
                 out.key(&value).open().key("order").value(&order);
-                out.key("results").value(&results);
-                if let Some(token) = self.next_batch() {
-                    out.key("next_batch").string(&token.to_string());
-                }
-                out.close();
+                // Groups have no pages of their own, and so no token of their own.
+                out.key("results").value(&results).close();
             }
             out.close();
         }

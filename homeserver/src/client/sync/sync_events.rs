@@ -43,7 +43,7 @@ pub(crate) fn sync_events_route(
             biased;
             answer = app.sync.answer(&request, timeout) => Ok(raw_json(answer?.body)),
             () = app.accounts.sessions().ended(&session) => Err(Box::pin(over(&app, &session)).await),
-            () = app.drain.begun() => Ok(raw_json(app.sync.nothing_new(&request).body)),
+            () = app.drain.begun() => Ok(raw_json(app.sync.nothing_new(&request).await?.body)),
         }
     }
 }

@@ -364,3 +364,36 @@ async fn a_page_stands_in_for_a_client_that_knows_no_stages() {
     let answer = server.call("POST", "/register", "", acknowledged).await;
     assert_eq!(expect_ok(answer)["user_id"], "@alice:example.org");
 }
+
+#[tokio::test]
+async fn an_account_is_ended_by_its_password_without_a_token() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let path = "/account/deactivate";
+    let deactivate = async |body: Value| server.call("POST", path, "", body).await;
+    let (status, challenge) = deactivate(json!({})).await;
+    assert_eq!(status, 401);
+    assert_eq!(
+        challenge["flows"],
+        json!([{"stages": ["m.login.password"]}])
+    );
+    let session = &challenge["session"];
+    let mut wrong = password_auth(&alice, session);
+    wrong["password"] = json!("guessed");
+    let (status, again) = deactivate(json!({"auth": wrong})).await;
+    assert_eq!((status, &again["errcode"]), (401, &json!("M_FORBIDDEN")));
+    assert_eq!(&again["session"], session);
+    // A session that was opened with a token is of that user alone.
+    let (_, bobs) = server.post(&bob, path, json!({})).await;
+    let body = json!({"auth": password_auth(&alice, &bobs["session"])});
+    assert_eq!(deactivate(body).await.0, 401);
+    let bad = server.call("POST", path, "bad", json!({})).await;
+    expect(&bad, 401, "M_UNKNOWN_TOKEN");
+    expect_ok(server.get(&alice, "/account/whoami").await);
+    let body = json!({"auth": password_auth(&alice, session)});
+    let answer = expect_ok(deactivate(body).await);
+    assert_eq!(answer, json!({"id_server_unbind_result": "success"}));
+    let ended = server.get(&alice, "/account/whoami").await;
+    expect(&ended, 401, "M_UNKNOWN_TOKEN");
+    expect_ok(server.get(&bob, "/account/whoami").await);
+}

@@ -199,7 +199,46 @@ async fn the_directory_of_users_shows_those_in_public_rooms() {
         async move { expect_ok(server.post(&alice, "/user_directory/search", body).await) }
     };
     assert_eq!(search("bob").await["results"][0]["user_id"], bob.id);
-    assert_eq!(search("carol").await["results"], json!([]));
+    // Whoever knows the whole name of somebody here sees no more than their profile shows; nobody finds them by a part of it.
+    assert_eq!(search("caro").await["results"], json!([]));
+    assert_eq!(
+        search("carol").await["results"],
+        json!([{"user_id": carol.id}])
+    );
+}
+
+#[tokio::test]
+async fn the_directory_of_users_begins_with_who_fits_best() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let room = server.room(&alice, json!({})).await;
+    for name in ["aboba", "bobby", "bobbin", "bob", "dora"] {
+        let user = server.register(name).await;
+        server.join(&user, &room).await;
+        let named = [("bobby", "Robert"), ("dora", "Bob")];
+        if let Some((_, shown)) = named.iter().find(|(named, _)| *named == name) {
+            let path = format!("/profile/{}/displayname", user.id);
+            expect_ok(
+                server
+                    .put(&user, &path, json!({"displayname": shown}))
+                    .await,
+            );
+        }
+    }
+    let search = async |limit: u8| {
+        let body = json!({"search_term": "BOB", "limit": limit});
+        let answer = expect_ok(server.post(&alice, "/user_directory/search", body).await);
+        let found = answer["results"].as_array().unwrap().iter();
+        let local = |user: &Value| {
+            let id = user["user_id"].as_str().unwrap();
+            id[1..].split(':').next().unwrap().to_owned()
+        };
+        let names: Vec<String> = found.map(local).collect();
+        (names.join(" "), answer["limited"].clone())
+    };
+    let all = "dora bob bobby bobbin aboba".to_owned();
+    assert_eq!(search(10).await, (all, json!(false)));
+    assert_eq!(search(2).await, ("dora bob".to_owned(), json!(true)));
 }
 
 #[tokio::test]

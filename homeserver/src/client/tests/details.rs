@@ -289,6 +289,37 @@ async fn what_the_server_manages_is_no_account_data_of_a_room_either() {
 }
 
 #[tokio::test]
+async fn an_avatar_is_an_mxc_uri() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let path = format!("/profile/{}/avatar_url", alice.id);
+    let set = async |uri: Value| server.put(&alice, &path, json!({"avatar_url": uri})).await;
+    for wrong in [
+        "https://example.org/a.png",
+        "mxc://",
+        "mxc://example.org",
+        "a",
+    ] {
+        expect(&set(json!(wrong)).await, 400, "M_INVALID_PARAM");
+    }
+    expect_ok(set(json!("mxc://example.org/a")).await);
+    expect_ok(set(json!("")).await);
+}
+
+#[tokio::test]
+async fn what_one_was_never_in_is_not_forgotten() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let room = server.room(&alice, json!({})).await;
+    let path = format!("/rooms/{room}/forget");
+    let answer = server.post(&bob, &path, json!({})).await;
+    expect(&answer, 400, "M_UNKNOWN");
+    server.join(&bob, &room).await;
+    let answer = server.post(&bob, &path, json!({})).await;
+    expect(&answer, 400, "M_UNKNOWN");
+}
+
+#[tokio::test]
 async fn a_filter_is_read_as_it_was_posted() {
     let server = Server::start().await;
     let alice = server.register("alice").await;

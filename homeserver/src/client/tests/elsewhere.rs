@@ -75,3 +75,20 @@ fn media_that_are_too_large_are_not_missing() {
     assert_eq!(status, 502);
     assert_eq!(kind, ruma::api::error::ErrorKind::TooLarge);
 }
+
+#[tokio::test]
+async fn a_room_is_made_though_a_server_is_not_reached() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let body = json!({"invite": ["@eve:evil.example"], "room_alias_name": "desk"});
+    server.network.remove(server_name!("evil.example"));
+    let made = expect_ok(server.post(&alice, "/createRoom", body).await);
+    let joined = expect_ok(server.get(&alice, "/joined_rooms").await);
+    assert_eq!(joined["joined_rooms"], json!([made["room_id"]]));
+    // Who says no is heard.
+    let error = json!({"errcode": "M_FORBIDDEN", "error": "no"});
+    stubborn(&server, 403, error.to_string());
+    let body = json!({"invite": ["@eve:evil.example"]});
+    let refused = server.post(&alice, "/createRoom", body).await;
+    expect(&refused, 403, "M_FORBIDDEN");
+}

@@ -80,6 +80,15 @@ async fn a_suspended_user_reads_and_leaves_but_says_nothing() {
     expect_ok(server.get(&alice, "/sync?timeout=0").await);
     let redact = format!("/rooms/{room}/redact/{said}/1");
     expect_ok(server.put(&alice, &redact, json!({})).await);
+    // A redaction may be sent as any event is, and is judged alike.
+    let roots = server.say(&root, &other, "hers").await;
+    let send = |txn: u8| format!("/rooms/{room}/send/m.room.redaction/{txn}");
+    for redacts in [json!(roots), json!("$unknown"), Value::Null] {
+        let body = json!({"redacts": redacts});
+        expect(&server.put(&alice, &send(1), body).await, 403, refused);
+    }
+    let body = json!({"redacts": said});
+    expect_ok(server.put(&alice, &send(2), body).await);
     expect_ok(server.put(&root, &path, json!({"suspended": false})).await);
     expect_ok(server.put(&alice, &message, text).await);
 }
@@ -246,4 +255,43 @@ async fn what_the_command_line_does_reaches_the_running_server() {
     server.clock.advance(std::time::Duration::from_secs(11));
     let answer = server.get(&alice, "/account/whoami").await;
     expect(&answer, 401, "M_UNKNOWN_TOKEN");
+}
+
+#[tokio::test]
+async fn who_is_locked_is_told_so_whatever_they_log_in_with() {
+    let server = Server::with(|config| {
+        config.admin.users = vec![ruma::owned_user_id!("@root:example.org")];
+    })
+    .await;
+    let (root, alice) = (
+        server.register("root").await,
+        server.register("alice").await,
+    );
+    let path = "/_matrix/client/v1/login/get_token";
+    let token = async || {
+        let (_, challenge) = server.post(&alice, path, json!({})).await;
+        let body = json!({"auth": password_auth(&alice, &challenge["session"])});
+        let given = expect_ok(server.post(&alice, path, body).await);
+        json!({"type": "m.login.token", "token": given["login_token"]})
+    };
+    let (first, second) = (token().await, token().await);
+    let name = format!("/profile/{}/displayname", alice.id);
+    expect_ok(
+        server
+            .put(&alice, &name, json!({"displayname": "Ada"}))
+            .await,
+    );
+    let lock = format!("/_matrix/client/v1/admin/lock/{}", alice.id);
+    expect_ok(server.put(&root, &lock, json!({"locked": true})).await);
+    for body in [first, login_body("alice", PASSWORD)] {
+        let answer = server.call("POST", "/login", "", body).await;
+        expect(&answer, 401, "M_USER_LOCKED");
+        assert_eq!(answer.1["soft_logout"], true);
+    }
+    // Others see nothing of it.
+    let profile = format!("/profile/{}", alice.id);
+    let shown = expect_ok(server.get(&root, &profile).await);
+    assert_eq!(shown, json!({"displayname": "Ada"}));
+    expect_ok(server.put(&root, &lock, json!({"locked": false})).await);
+    expect_ok(server.call("POST", "/login", "", second).await);
 }

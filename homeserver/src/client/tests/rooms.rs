@@ -62,6 +62,16 @@ async fn what_cannot_be_created_is_refused_before_anything_exists() {
             "M_UNSUPPORTED_ROOM_VERSION",
         ),
         (json!({"room_version": 12}), 400, "M_BAD_JSON"),
+        (
+            json!({"room_version": ""}),
+            400,
+            "M_UNSUPPORTED_ROOM_VERSION",
+        ),
+        (
+            json!({"room_version": "x".repeat(33)}),
+            400,
+            "M_UNSUPPORTED_ROOM_VERSION",
+        ),
         (json!({"room_alias_name": "a:b"}), 400, "M_INVALID_PARAM"),
         (json!({"room_alias_name": "a b"}), 400, "M_INVALID_PARAM"),
         (json!({"room_alias_name": ""}), 400, "M_INVALID_PARAM"),
@@ -209,7 +219,13 @@ async fn only_those_who_are_there_are_kicked_and_only_the_banned_are_unbanned() 
         server.post(&alice, &path, body).await
     };
     expect(&act("kick").await, 403, "M_FORBIDDEN");
-    expect(&act("unban").await, 403, "M_FORBIDDEN");
+    expect(&act("unban").await, 403, "M_BAD_STATE");
+    let path = format!("/rooms/{room}/unban");
+    let stranger = server.register("stranger").await;
+    let answer = server
+        .post(&stranger, &path, json!({"user_id": bob.id}))
+        .await;
+    expect(&answer, 403, "M_FORBIDDEN");
     expect_ok(server.enter(&bob, &room).await);
     expect_ok(act("kick").await);
     let member = format!("m.room.member/{}", bob.id);

@@ -89,6 +89,12 @@ async fn results_come_in_pages_with_what_was_said_around_them() {
             .map(Vec::len),
         Some(2)
     );
+    // A token inside a group would be one of the group alone.
+    assert!(
+        first["groups"]["room_id"][&room]
+            .get("next_batch")
+            .is_none()
+    );
     assert!(
         first["state"][&room]
             .as_array()

@@ -37,7 +37,7 @@ pub(crate) async fn get_profile_information(
             "Profiles are shown to servers that share a room",
         ));
     }
-    if !is_local || !app.accounts.is_active(&user).await? {
+    if !is_local || !app.accounts.is_known(&user).await? {
         return Err(ApiError::not_found("There is no such user here"));
     }
     let wanted = request.field.as_ref().map(ProfileFieldName::as_str);

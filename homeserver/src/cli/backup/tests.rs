@@ -185,6 +185,8 @@ async fn a_backup_restored_after_the_deadline_shows_stubs_and_before_it_the_mess
         std::time::Duration::from_secs(10),
     );
     assert!(purge.pass().await.unwrap().is_done);
+    // It holds the rooms, and so the keys.
+    drop(purge);
     server.stop().await;
     fs::rename(world.path("data"), world.path("lost again")).unwrap();
     world.restore("backup", "data").await.unwrap();

@@ -4,27 +4,53 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login>
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use http::StatusCode;
 use ruma::{
     OwnedUserId,
     api::{client::session::login::v3, error::ErrorKind},
 };
 
+use serde::Deserialize;
+
 use crate::{
     accounts::Login,
     app::App,
     http::{
-        decode::{ApiResult, Ruma, RumaResponse},
+        decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, read_json},
         error::ApiError,
     },
 };
 
+/// What every login names. ruma's type indexes its map by it, and panics where it is missing.
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "type")]
+    _kind: String,
+}
+
+/// Reads the request.
+///
+/// # Errors
+/// `M_NOT_JSON` for no JSON, `M_BAD_JSON` for JSON of another shape.
+async fn read(request: Request) -> Result<v3::Request, ApiError> {
+    let (parts, body) = request.into_parts();
+    let body = read_json(body, BODY_BYTES_MAX).await?;
+    if body.is_empty() {
+        return Err(ApiError::not_json("The body is not JSON"));
+    }
+    serde_json::from_slice::<Typed>(&body).map_err(|_| {
+        ApiError::bad_json("The way of logging in (`type`) is missing or no string")
+    })?;
+    decode(parts, body, &[])
+}
+
 /// Logs in with a password, or with a token that another session was given.
 pub(crate) async fn login_route(
     State(app): State<App>,
-    Ruma(request): Ruma<v3::Request>,
+    request: Request,
 ) -> ApiResult<v3::Response> {
+    let request = read(request).await?;
     let login = Login {
         device_id: request.device_id,
         display_name: request.initial_device_display_name,

@@ -64,7 +64,9 @@ struct Endpoint {
 /// All of them, as the router has them.
 fn endpoints(user: &User, room: &str, event: &str) -> Vec<Endpoint> {
     let state = "/_matrix/client/v3/rooms/{room_id}/state/{event_type}";
-    let noted = table::noted().into_iter().chain([(Method::PUT, state)]);
+    let search = "/_matrix/client/v3/search";
+    let apart = [(Method::PUT, state), (Method::POST, search)];
+    let noted = table::noted().into_iter().chain(apart);
     let of = |(method, path): (Method, &str)| {
         let parts = path.split('/').map(|part| match part {
             "{user_id}" => &*user.id,

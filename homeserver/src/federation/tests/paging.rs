@@ -115,7 +115,7 @@ async fn a_page_larger_than_what_came_is_not_the_end() {
 
 #[tokio::test]
 async fn what_happened_during_an_absence_stands_between_the_stays() {
-    let Pair { one, two, .. } = pair().await;
+    let Pair { one, two, .. } = pair_with_bare(|_| {}).await;
     let router = router::client(&two.app);
     let account = json!({
         "username": "bob", "password": "quetzal feathers", "auth": {"type": "m.login.dummy"},

@@ -145,7 +145,7 @@ async fn events_are_found_by_what_relates_to_them() {
     assert!(direct.get("recursion_depth").is_none());
     let all = expect_ok(server.get(&alice, &format!("{path}?recurse=true")).await);
     assert_eq!(all["chunk"].as_array().map(Vec::len), Some(2), "{all}");
-    assert_eq!(all["recursion_depth"], 3);
+    assert_eq!(all["recursion_depth"], 2);
 }
 
 #[tokio::test]

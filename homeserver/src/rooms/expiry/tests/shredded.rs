@@ -188,7 +188,6 @@ async fn what_a_restored_backup_does_not_know_comes_back_from_no_peer() {
     world.clock.advance(Duration::from_secs(30) + STEP);
     world.pass().await;
     world.restore(&backup).await;
-    let mut world = world.kill().await;
     let sent: Box<serde_json::value::RawValue> = serde_json::from_slice(&sent).unwrap();
     let origin = world.rooms.server_name();
     let again = world.rooms.receive(origin, &room, &sent).await.unwrap();

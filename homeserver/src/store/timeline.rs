@@ -347,6 +347,16 @@ impl Store {
     }
 }
 
+fn datum(row: account_data::Model) -> Result<AccountDatum, StoreError> {
+    let room_id = (!row.room_id.is_empty()).then(|| OwnedRoomId::try_from(row.room_id));
+    let corrupt = |_| StoreError::corrupt("account_data", "room_id");
+    Ok(AccountDatum {
+        room_id: room_id.transpose().map_err(corrupt)?,
+        kind: row.event_type,
+        content: row.content,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,14 +379,4 @@ mod tests {
             "{bytes}"
         );
     }
-}
-
-fn datum(row: account_data::Model) -> Result<AccountDatum, StoreError> {
-    let room_id = (!row.room_id.is_empty()).then(|| OwnedRoomId::try_from(row.room_id));
-    let corrupt = |_| StoreError::corrupt("account_data", "room_id");
-    Ok(AccountDatum {
-        room_id: room_id.transpose().map_err(corrupt)?,
-        kind: row.event_type,
-        content: row.content,
-    })
 }

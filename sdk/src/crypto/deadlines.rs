@@ -156,7 +156,7 @@ impl OlmMachine {
 }
 
 /// What contents refer to so that they die with it.
-fn targets<'a>(contents: [&'a JsonObject; 2]) -> impl Iterator<Item = &'a EventId> {
+fn targets(contents: [&JsonObject; 2]) -> impl Iterator<Item = &EventId> {
     contents.into_iter().filter_map(|content| {
         let relation = content.get("m.relates_to")?;
         let kind = relation.get("rel_type").and_then(Value::as_str)?;

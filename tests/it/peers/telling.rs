@@ -23,6 +23,10 @@ pub(super) struct Outcome {
 }
 
 /// Tells a story to its end, to its first panic, or until its time is over.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is told of is how long real programs took"
+)]
 pub(super) async fn tell(name: String, story: impl Future<Output = ()>) -> Outcome {
     let started = Instant::now();
     let ended = timeout(STORY_MAX, AssertUnwindSafe(story).catch_unwind()).await;
@@ -54,6 +58,7 @@ impl Outcome {
 }
 
 /// Prints a line for each telling; what to say of those that failed, if any did.
+#[expect(clippy::print_stdout, reason = "the report is read by people")]
 pub(super) fn report(outcomes: &[Outcome]) -> Result<(), String> {
     for outcome in outcomes {
         println!("{}", outcome.line());

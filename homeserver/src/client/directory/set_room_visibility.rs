@@ -55,11 +55,7 @@ pub(crate) fn must_be_known(visibility: &Visibility) -> Result<(), ApiError> {
 
 /// The body with what it means by leaving it out: "Defaults to `public`".
 fn with_default(body: Bytes) -> Bytes {
-    let object = match body.is_empty() {
-        true => Ok(Map::new()),
-        false => serde_json::from_slice::<Map<String, Value>>(&body),
-    };
-    match object {
+    match serde_json::from_slice::<Map<String, Value>>(&body) {
         Ok(mut object) if !object.contains_key("visibility") => {
             object.insert("visibility".to_owned(), "public".into());
             Value::Object(object).to_string().into()

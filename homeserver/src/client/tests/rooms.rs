@@ -50,60 +50,35 @@ async fn what_cannot_be_created_is_refused_before_anything_exists() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
     let bob = server.register("bob").await;
-    let refusals = [
-        (
-            json!({"room_version": "1"}),
-            400,
-            "M_UNSUPPORTED_ROOM_VERSION",
-        ),
-        (
-            json!({"room_version": "none"}),
-            400,
-            "M_UNSUPPORTED_ROOM_VERSION",
-        ),
-        (json!({"room_version": 12}), 400, "M_BAD_JSON"),
-        (
-            json!({"room_version": ""}),
-            400,
-            "M_UNSUPPORTED_ROOM_VERSION",
-        ),
-        (
-            json!({"room_version": "x".repeat(33)}),
-            400,
-            "M_UNSUPPORTED_ROOM_VERSION",
-        ),
-        (json!({"room_alias_name": "a:b"}), 400, "M_INVALID_PARAM"),
-        (json!({"room_alias_name": "a b"}), 400, "M_INVALID_PARAM"),
-        (json!({"room_alias_name": ""}), 400, "M_INVALID_PARAM"),
-        (
-            json!({"initial_state": [{"type": "m.room.name"}]}),
-            400,
-            "M_BAD_JSON",
-        ),
-        (
-            json!({"power_level_content_override": {"users": {"nobody": 1}}}),
-            400,
-            "M_INVALID_ROOM_STATE",
-        ),
-        (
-            json!({"room_version": "12", "power_level_content_override": {"users": {(&alice.id): 100}}}),
-            400,
-            "M_INVALID_ROOM_STATE",
-        ),
-        (
-            json!({"room_version": "12", "creation_content": {"additional_creators": ["nobody"]}}),
-            400,
-            "M_INVALID_ROOM_STATE",
-        ),
-        (
-            json!({"invite_3pid": [{"id_server": "id.example", "id_access_token": "t", "medium": "email", "address": "a@b.c"}]}),
-            403,
-            "M_SERVER_NOT_TRUSTED",
-        ),
+    let overriding = |levels: Value| json!({"power_level_content_override": levels});
+    let unsupported = [json!("1"), json!("none"), json!(""), json!("x".repeat(33))];
+    let unsupported = unsupported.map(|version| json!({"room_version": version}));
+    let invalid = ["a:b", "a b", ""].map(|alias| json!({"room_alias_name": alias}));
+    let malformed = [
+        json!({"room_version": 12}),
+        json!({"initial_state": [{"type": "m.room.name"}]}),
     ];
-    for (body, status, errcode) in refusals {
-        let answer = server.post(&alice, "/createRoom", body).await;
-        expect(&answer, status, errcode);
+    let mut creator = overriding(json!({"users": {(&alice.id): 100}}));
+    creator["room_version"] = json!("12");
+    let impossible = [
+        overriding(json!({"users": {"nobody": 1}})),
+        creator,
+        json!({"room_version": "12", "creation_content": {"additional_creators": ["nobody"]}}),
+    ];
+    let by_mail = json!({"id_server": "id.example", "id_access_token": "t", "medium": "email", "address": "a@b.c"});
+    let untrusted = [json!({"invite_3pid": [by_mail]})];
+    let refusals: [(&[Value], u16, &str); 5] = [
+        (&unsupported, 400, "M_UNSUPPORTED_ROOM_VERSION"),
+        (&invalid, 400, "M_INVALID_PARAM"),
+        (&malformed, 400, "M_BAD_JSON"),
+        (&impossible, 400, "M_INVALID_ROOM_STATE"),
+        (&untrusted, 403, "M_SERVER_NOT_TRUSTED"),
+    ];
+    for (bodies, status, errcode) in refusals {
+        for body in bodies {
+            let answer = server.post(&alice, "/createRoom", body.clone()).await;
+            expect(&answer, status, errcode);
+        }
     }
     let path = format!("/user/{}/account_data/m.invite_permission_config", bob.id);
     expect_ok(

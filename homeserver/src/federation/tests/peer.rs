@@ -33,6 +33,7 @@ mod expired;
 mod invites;
 mod questions;
 mod seen;
+mod stubs;
 mod transactions;
 
 /// A server, and another one that speaks to it.

@@ -7,6 +7,7 @@ use source::{Source, workspace_files};
 
 mod imports;
 mod layers;
+mod logs;
 mod names;
 mod packages;
 mod shape;

@@ -8,6 +8,7 @@
 mod deny_list;
 mod dns;
 mod error;
+mod expiry_support;
 mod https;
 mod keys;
 mod push_gateway;
@@ -27,6 +28,7 @@ pub use self::{
     deny_list::{CheckedDns, Endpoint},
     dns::{Dns, Service, SystemDns},
     error::RemoteError,
+    expiry_support::{EXPIRY_SUPPORT_PATH, EXPIRY_VERSIONS, ExpirySupport, Support},
     https::HttpsTransport,
     keys::{BadDocument, OwnKeys, ServerKeys, signed_document},
     push_gateway::{PushGateway, PushNotice},

@@ -16,7 +16,7 @@ use ruma::{
 
 use crate::{
     clock::{Clock, Rng},
-    outbound::{Remote, ServerKeys},
+    outbound::{ExpirySupport, Remote, ServerKeys},
     store::{CacheShare, Event, MembershipRow, Store, StoreError, bounded},
 };
 
@@ -66,6 +66,7 @@ mod serving;
 mod snapshot;
 mod space;
 mod summary;
+mod support;
 #[cfg(test)]
 mod tests;
 mod thirdparty;
@@ -93,6 +94,7 @@ pub use self::{
     snapshot::{Member, Members, Snapshot},
     space::{Child, SpaceForServer, SpaceRoom},
     summary::Summary,
+    support::ServersWithoutSupport,
     thirdparty::ThirdPartyInvite,
     threads::{ThreadPage, ThreadQuery},
     upgrade::{Upgrade, UpgradeError},
@@ -154,6 +156,8 @@ pub struct Rooms {
     spaces: space::SpaceCache,
     acls: acl::AclCache,
     joining: joining::Joining,
+    /// Which other servers say that they destroy what expires.
+    support: ExpirySupport,
     /// History is taken in one answer after another: each begins where the last one ended.
     history: tokio::sync::Mutex<()>,
     /// The time that the newest creation of a room was given, in ms since the epoch.
@@ -171,8 +175,10 @@ impl Rooms {
     pub fn new(context: RoomsContext) -> Arc<Self> {
         let snapshot_bytes = context.store.cache_share(CacheShare::Snapshots);
         let user_rooms_bytes = context.store.cache_share(CacheShare::UserRooms);
+        let support = ExpirySupport::new(context.remote.clone(), Arc::clone(&context.clock));
         Arc::new(Self {
             context,
+            support,
             snapshots: Arc::new(bounded(
                 SNAPSHOT_BYTES_TYPICAL,
                 snapshot_bytes,

@@ -7,13 +7,8 @@ use serde_json::json;
 use crate::{
     app::App,
     http::{decode::raw_json, error::ApiError, origin::SignedBytes},
+    outbound::EXPIRY_VERSIONS,
 };
-
-/// Where it stands.
-pub(crate) const PATH: &str = "/_matrix/federation/unstable/org.passeur/expiry";
-
-/// The versions that are supported.
-const VERSIONS: [&str; 1] = ["1"];
 
 /// Answers servers that sign.
 ///
@@ -25,6 +20,6 @@ pub(crate) async fn get_expiry_support(
 ) -> Result<Response, ApiError> {
     // One purge may just have ended, and one may fail.
     let lag_ms = app.config.expiry.purge_interval_ms.saturating_mul(2);
-    let body = json!({ "versions": VERSIONS, "purge_lag_ms": lag_ms });
+    let body = json!({ "versions": EXPIRY_VERSIONS, "purge_lag_ms": lag_ms });
     Ok(raw_json(body.to_string()))
 }

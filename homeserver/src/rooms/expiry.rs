@@ -336,7 +336,7 @@ impl Rooms {
     }
 
     /// The policy of a state.
-    async fn policy_at(
+    pub(super) async fn policy_at(
         &self,
         state: &crate::store::RoomStateMap,
     ) -> Result<Option<Policy>, StoreError> {

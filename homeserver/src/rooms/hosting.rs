@@ -48,6 +48,9 @@ pub enum HostError {
     /// This server cannot see whether the user meets a condition of the room.
     #[error("the conditions cannot be seen from here")]
     UnableToAuthorise,
+    /// The room requires that servers destroy what expires, and the one that asks does not say that it does.
+    #[error("the room requires expiry")]
+    ExpiryRequired,
     /// Nobody of this server may let the user in.
     #[error("nobody here may let the user in")]
     UnableToGrant,
@@ -71,6 +74,7 @@ impl From<SendError> for HostError {
 impl From<JoinError> for HostError {
     fn from(error: JoinError) -> Self {
         match error {
+            JoinError::ExpiryRequired => Self::ExpiryRequired,
             JoinError::UnableToAuthorise => Self::UnableToAuthorise,
             JoinError::UnableToGrant => Self::UnableToGrant,
             JoinError::InviteBlocked => Self::InviteBlocked,
@@ -157,6 +161,9 @@ impl Rooms {
         if !supported.is_empty() && !supported.contains(&snapshot.version) {
             return Err(HostError::Incompatible(snapshot.version.clone()));
         }
+        if membership == Membership::Join && !self.is_fit(&snapshot, origin).await? {
+            return Err(HostError::ExpiryRequired);
+        }
         let mut content = json!({ "membership": membership });
         if membership == Membership::Join
             && let Some(authoriser) = self.authoriser(&snapshot, user).await?
@@ -207,6 +214,9 @@ impl Rooms {
             membership: &membership,
         };
         let signed = self.verify_membership(&snapshot, &request, pdu).await?;
+        if membership == Membership::Join && !self.is_fit(&snapshot, origin).await? {
+            return Err(HostError::ExpiryRequired);
+        }
         let event = Arc::clone(signed.pdu());
         self.settle(
             origin,

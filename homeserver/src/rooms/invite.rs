@@ -64,6 +64,9 @@ impl Rooms {
             .snapshot(&change.room_id)
             .await?
             .ok_or(SendError::UnknownRoom)?;
+        if !self.is_fit(&snapshot, change.user.server_name()).await? {
+            return Err(JoinError::ExpiryRequired);
+        }
         let signed = self.draft_invite(&snapshot, &change).await?;
         let signed = self.recommended(&snapshot, signed).await?;
         let server = change.user.server_name().to_owned();

@@ -55,6 +55,9 @@ pub enum JoinError {
     /// The invited user wants no invites.
     #[error("invites are blocked")]
     InviteBlocked,
+    /// The room requires that servers destroy what expires, and that of the one who is invited does not say that it does.
+    #[error("the room requires expiry")]
+    ExpiryRequired,
     /// This server cannot see whether the user meets a condition of a restricted room.
     #[error("the conditions cannot be seen from here")]
     UnableToAuthorise,

@@ -17,6 +17,7 @@ use crate::{
         event, expiry, keys, membership, openid, query, space, thirdparty, transactions,
     },
     http::route::RouteExt,
+    outbound::EXPIRY_SUPPORT_PATH,
 };
 
 /// The table.
@@ -58,7 +59,7 @@ fn people() -> Router<App> {
         .endpoint::<wire::authenticated_media::get_content_thumbnail::v1::Request, _, _>(
             authenticated_media::get_content_thumbnail::get_content_thumbnail,
         )
-        .route(expiry::PATH, get(expiry::get_expiry_support))
+        .route(EXPIRY_SUPPORT_PATH, get(expiry::get_expiry_support))
 }
 
 fn memberships() -> Router<App> {

@@ -1,6 +1,9 @@
 //! Rooms: creation, membership, events, state.
 
-use axum::{Router, routing::put};
+use axum::{
+    Router,
+    routing::{get, put},
+};
 use ruma::api::client as wire;
 
 use crate::{
@@ -23,6 +26,10 @@ fn rooms() -> Router<App> {
             room::upgrade_room::upgrade_room_route,
         )
         .endpoint::<wire::room::aliases::v3::Request, _, _>(room::aliases::aliases_route)
+        .route(
+            room::get_expiry_support::PATH,
+            get(room::get_expiry_support::get_expiry_support_route),
+        )
         .endpoint::<wire::alias::create_alias::v3::Request, _, _>(
             alias::create_alias::create_alias_route,
         )

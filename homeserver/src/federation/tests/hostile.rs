@@ -30,6 +30,7 @@ mod mismatch;
 mod policy;
 mod redactions;
 mod state;
+mod support;
 mod templates;
 mod transactions;
 mod weather;

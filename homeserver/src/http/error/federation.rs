@@ -28,6 +28,7 @@ impl From<HostError> for ApiError {
                 "Your server does not support the version of this room",
             ),
             HostError::InviteBlocked => JoinError::InviteBlocked.into(),
+            HostError::ExpiryRequired => JoinError::ExpiryRequired.into(),
             HostError::UnableToAuthorise => JoinError::UnableToAuthorise.into(),
             HostError::UnableToGrant => JoinError::UnableToGrant.into(),
             // These endpoints take one event, which then is a parameter that does not hold.

@@ -218,6 +218,9 @@ impl From<JoinError> for ApiError {
                 ErrorKind::InviteBlocked,
                 "This person does not want to be invited",
             ),
+            JoinError::ExpiryRequired => {
+                Self::forbidden("The room lets in only servers that destroy expired messages")
+            }
             JoinError::UnableToAuthorise => refuse(
                 ErrorKind::UnableToAuthorizeJoin,
                 "It cannot be seen from here whether this user may join",

@@ -194,6 +194,18 @@ async fn what_expires_is_redacted_for_those_who_were_told() {
 }
 
 #[tokio::test]
+async fn which_servers_keep_what_expires_is_told_to_members_alone() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let room = server.room(&alice, json!({})).await;
+    let path = format!("/_matrix/client/unstable/org.passeur/rooms/{room}/expiry_support");
+    let told = expect_ok(server.get(&alice, &path).await);
+    assert_eq!(told, json!({"lacking": [], "unknown": []}));
+    let refused = server.get(&bob, &path).await;
+    assert_eq!(refused.0, 403, "{refused:?}");
+}
+
+#[tokio::test]
 async fn each_event_says_what_its_reader_was_then() {
     let server = Server::start().await;
     let (alice, bob) = (server.register("alice").await, server.register("bob").await);

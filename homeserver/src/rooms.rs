@@ -35,6 +35,7 @@ mod directory;
 pub mod ephemeral;
 pub mod expiry;
 mod extremities;
+mod fallback;
 mod fetch;
 mod heritage;
 mod hierarchy;
@@ -81,6 +82,7 @@ pub use self::{
     create::{CreateError, InitialState, NewRoom, Preset},
     departures::Departures,
     directory::{DirectoryError, DirectoryPage, DirectoryQuery},
+    fallback::Fallback,
     hierarchy::{HierarchyError, HierarchyPage, HierarchyQuery},
     hosting::{HostError, Hosted},
     invite::{IncomingInvite, into_json},

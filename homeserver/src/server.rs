@@ -25,7 +25,7 @@ use crate::{
     key_files::{self, KeyFileError, create_private_file},
     listener::{Certificates, ListenerError, Listeners},
     outbound::{OutboundError, SplitTransport, Transport},
-    rooms::{Departures, expiry::Purge},
+    rooms::{Departures, Fallback, expiry::Purge},
     router,
     store::{
         Claim, FileKeyStore, KeyStoreError, ShredKeys, Store, StoreError, StoreOptions, StoredKey,
@@ -153,6 +153,8 @@ impl Server {
         let purge_interval = app.config.expiry.purge_interval();
         let purge = Purge::new(Arc::clone(&app.rooms), drain.clone(), purge_interval);
         drain.spawn(purge.run());
+        let fallback = Fallback::new(Arc::clone(&app.rooms), drain.clone(), purge_interval);
+        drain.spawn(fallback.run());
         drain.spawn(Departures::new(Arc::clone(&app.rooms), drain.clone()).run());
         let gateway = app.push_gateway.clone();
         let pushes = Pushes::new(Arc::clone(&app.sync), gateway, drain.clone());

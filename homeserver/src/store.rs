@@ -94,8 +94,8 @@ pub use self::{
     error::StoreError,
     events::{Body, Direction, Event, EventStatus},
     expiry::{
-        Backlog, DestroyExpired, Destroyed, ExpiryMeter, NewDeadline, PolicyChange, RecordKeyStore,
-        SaveExpiryClock, ShortenDeadlines,
+        Backlog, DestroyExpired, Destroyed, ExpiryMeter, NewDeadline, OwedRedaction, PolicyChange,
+        RecordKeyStore, SaveExpiryClock, SettleRedactions, ShortenDeadlines,
     },
     heads::Heads,
     inbound_transactions::{ReceiveToDevice, TakeTransaction},

@@ -17,6 +17,7 @@ mod m0011_indexes;
 mod m0012_dehydrated_devices;
 mod m0013_partial_indexes;
 mod m0014_shredding;
+mod m0015_expiry_redactions;
 
 /// Brings a homeserver's database to the newest shape.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_dehydrated_devices::Migration),
             Box::new(m0013_partial_indexes::Migration),
             Box::new(m0014_shredding::Migration),
+            Box::new(m0015_expiry_redactions::Migration),
         ]
     }
 }

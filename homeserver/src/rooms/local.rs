@@ -52,6 +52,22 @@ pub struct MembershipChange {
     pub content: Value,
 }
 
+impl MembershipChange {
+    /// The member event that says so.
+    pub(super) fn into_draft(self) -> Draft {
+        Draft {
+            room_id: self.room_id,
+            sender: self.sender,
+            kind: TimelineEventType::RoomMember,
+            state_key: Some(self.user.to_string()),
+            content: raw(&self.content),
+            redacts: None,
+            transaction: None,
+            timestamp_ms: None,
+        }
+    }
+}
+
 impl Rooms {
     /// How a local user appears.
     ///
@@ -73,17 +89,8 @@ impl Rooms {
         self: &Arc<Self>,
         change: MembershipChange,
     ) -> Result<OwnedEventId, SendError> {
-        self.send(Draft {
-            room_id: change.room_id,
-            sender: change.sender,
-            kind: TimelineEventType::RoomMember,
-            state_key: Some(change.user.to_string()),
-            content: raw(&change.content),
-            redacts: None,
-            transaction: None,
-            timestamp_ms: None,
-        })
-        .await
+        self.flush_redactions(&change).await;
+        self.send(change.into_draft()).await
     }
 
     /// Sends a member event whose content was taken over from an earlier one, by us or by a client.

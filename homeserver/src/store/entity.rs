@@ -16,6 +16,7 @@ pub mod events;
 pub mod expiry_clock;
 pub mod expiry_key_store;
 pub mod expiry_policy_changes;
+pub mod expiry_redactions;
 pub mod fallback_keys;
 pub mod filters;
 pub mod inbound_messages;

@@ -31,11 +31,16 @@ use super::{
 use crate::clock::Clock;
 
 mod meter;
+mod owing;
 mod sealed;
 
 use self::sealed::Due;
 pub(super) use self::sealed::recorded_key_store;
-pub use self::{meter::ExpiryMeter, sealed::RecordKeyStore};
+pub use self::{
+    meter::ExpiryMeter,
+    owing::{OwedRedaction, SettleRedactions},
+    sealed::RecordKeyStore,
+};
 
 /// The key of the one row of `expiry_clock`.
 const CLOCK_ROW: i32 = 0;
@@ -271,6 +276,7 @@ impl Change for DestroyExpired {
         };
         let oldest_ms = *oldest_ms;
         let ids: Vec<&str> = due.iter().map(|(id, ..)| id.as_str()).collect();
+        owing::owe(tx, &ids).await?;
         let early = sealed::early_kills(tx, &due, self.now_ms).await?;
         tx.kill(early);
         event_bodies::Entity::delete_many()

@@ -32,12 +32,14 @@ const URL_FILE: &str = "database.url";
 const READERS: u32 = 2;
 /// Tables that may be read from end to end: they hold a few rows, or are read so only when the server starts or an administrator
 /// asks.
-const MAY_BE_SCANNED: [&str; 15] = [
+const MAY_BE_SCANNED: [&str; 16] = [
     "destination_rooms",
     "destinations",
     "expiry_clock",
     "expiry_key_store",
     "expiry_policy_changes",
+    // What was destroyed a moment ago.
+    "expiry_redactions",
     "login_tokens",
     "openid_tokens",
     // The directory tells all of it.

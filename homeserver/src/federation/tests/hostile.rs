@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod equivocation;
+mod fallback;
 mod fetching;
 mod graph;
 mod history;

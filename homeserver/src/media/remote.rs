@@ -2,7 +2,7 @@
 //!
 //! Invariant: an answer is at most as long as an upload here, and all that are held at once take no
 //! more memory than [`UNITS_MAX`] says, however slowly they are read; an address that another
-//! server points to is never followed.
+//! server points to is asked once, over HTTPS, and only if it is one that other servers may have.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#content-repository>
 
@@ -11,9 +11,11 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 
+use http::{Response, StatusCode, header};
 use ruma::{
     ServerName,
     api::federation::authenticated_media::{FileOrLocation, get_content},
+    http_headers::ContentDisposition,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -44,9 +46,12 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Why there are no media of another server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// That server has no such thing, or does not answer.
+    /// That server has no such thing.
     #[error("no such media")]
     NotFound,
+    /// That server, or where it points to, gives no answer that can be used.
+    #[error("no answer")]
+    Unreachable,
     /// They have not been uploaded yet.
     #[error("not uploaded yet")]
     NotYetUploaded,
@@ -63,7 +68,8 @@ impl From<RemoteError> for FetchError {
         match error.errcode() {
             Some(NOT_YET_UPLOADED) => Self::NotYetUploaded,
             _ if error == RemoteError::TooLarge => Self::TooLarge,
-            _ => Self::NotFound,
+            _ if error.status() == Some(StatusCode::NOT_FOUND) => Self::NotFound,
+            _ => Self::Unreachable,
         }
     }
 }
@@ -85,6 +91,19 @@ impl RemoteMedia {
     /// Its length in bytes.
     pub fn size(&self) -> u64 {
         self.file.len() as u64
+    }
+
+    /// A file that is the whole of an answer.
+    fn plain(answer: Response<Bytes>, memory: OwnedSemaphorePermit) -> Self {
+        let text = |name| answer.headers().get(name)?.to_str().ok();
+        let disposition = text(header::CONTENT_DISPOSITION);
+        let disposition = disposition.and_then(|text| text.parse::<ContentDisposition>().ok());
+        Self {
+            content_type: text(header::CONTENT_TYPE).map(str::to_owned),
+            filename: disposition.and_then(|disposition| disposition.filename),
+            file: answer.into_body(),
+            memory,
+        }
     }
 
     /// Its bytes, piece by piece; its memory is free again with the last one.
@@ -125,7 +144,25 @@ impl Media {
         let waiting = Arc::clone(&self.remote_units).acquire_many_owned(units);
         let memory = within(&*self.clock, MEMORY_WAIT_MAX, waiting).await;
         let memory = memory.ok().and_then(Result::ok).ok_or(FetchError::Busy)?;
-        let answer = self.remote.call(server, request, bounds).await?;
+        // Where nothing is around the file.
+        let bare = Bounds {
+            bytes_max,
+            ..bounds
+        };
+        let answer = match self.remote.call(server, request, bounds).await {
+            // "servers MUST try the endpoints described below before falling back to the deprecated `/_matrix/media/*`
+            // endpoints when they receive a 404 `M_UNRECOGNIZED` error"
+            Err(error) if is_unrecognized(&error) => {
+                let path = format!(
+                    "/_matrix/media/v3/download/{server}/{id}?allow_remote=false&timeout_ms={}",
+                    timeout.as_millis()
+                );
+                let get = http::Method::GET;
+                let older = self.remote.call_raw(server, get, &path, Vec::new(), bare);
+                return Ok(RemoteMedia::plain(older.await?, memory));
+            }
+            answer => answer?,
+        };
         match answer.content {
             // What is around the file may be shorter than was allowed for it.
             FileOrLocation::File(content) if content.file.len() > bytes_max => {
@@ -137,10 +174,18 @@ impl Media {
                 content_type: content.content_type,
                 filename: content.content_disposition.and_then(|d| d.filename),
             }),
-            // A location is another server's word for where to go: not followed.
-            _ => Err(FetchError::NotFound),
+            FileOrLocation::Location(url) => {
+                let answer = self.remote.fetch_web(&url, bare).await?;
+                Ok(RemoteMedia::plain(answer, memory))
+            }
+            _ => Err(FetchError::Unreachable),
         }
     }
+}
+
+/// Whether a server knows no such endpoint.
+fn is_unrecognized(error: &RemoteError) -> bool {
+    error.status() == Some(StatusCode::NOT_FOUND) && error.errcode() == Some("M_UNRECOGNIZED")
 }
 
 #[cfg(test)]

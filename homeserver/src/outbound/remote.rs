@@ -8,7 +8,7 @@
 use std::{fmt::Debug, sync::Arc};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Uri};
 use ruma::{
     OwnedServerName, ServerName,
     api::{
@@ -31,6 +31,9 @@ use crate::{
 
 /// What stands before the path while ruma builds a request; the transport knows where to connect.
 const NOWHERE: &str = "https://peer.invalid";
+
+/// Where HTTPS is served, unless another port is named.
+const HTTPS_PORT: u16 = 443;
 
 /// The way to other servers.
 #[derive(Clone)]
@@ -186,6 +189,34 @@ impl Remote {
         self.exchange(destination, request, bounds).await
     }
 
+    /// Fetches what another server points to: over HTTPS, from an address that other servers may have, without a word of who
+    /// asks. No redirect is followed.
+    ///
+    /// # Errors
+    /// Any [`RemoteError`]; a status other than success among them.
+    pub async fn fetch_web(
+        &self,
+        url: &str,
+        bounds: Bounds,
+    ) -> Result<http::Response<Bytes>, RemoteError> {
+        let url: Uri = url.parse().map_err(|_| RemoteError::Request)?;
+        let (Some("https"), Some(authority)) = (url.scheme_str(), url.authority()) else {
+            return Err(RemoteError::Request);
+        };
+        if !self.config.enabled {
+            return Err(RemoteError::NotAllowed);
+        }
+        let port = authority.port_u16().unwrap_or(HTTPS_PORT);
+        let path = url.path_and_query().map_or("/", |path| path.as_str());
+        let request = Request::get(path).body(Bytes::new());
+        let request = request.map_err(|_| RemoteError::Request)?;
+        let answer = self.transport.web(authority.host(), port, request, bounds);
+        let response = within(&*self.clock, bounds.timeout, answer)
+            .await
+            .map_err(|_| RemoteError::Timeout)??;
+        success(response, bounds)
+    }
+
     /// Sends what is built and signed, and reads an answer of success.
     async fn exchange(
         &self,
@@ -201,14 +232,22 @@ impl Remote {
         let response = within(&*self.clock, bounds.timeout, answer)
             .await
             .map_err(|_| RemoteError::Timeout)??;
-        let status = response.status();
-        let is_too_large = response.body().len() > bounds.bytes_max;
-        match (status.is_success(), is_too_large) {
-            (true, false) => Ok(response),
-            (true, true) => Err(RemoteError::TooLarge),
-            (false, false) => Err(RemoteError::from_response(status, response.body())),
-            (false, true) => Err(RemoteError::from_response(status, &[])),
-        }
+        success(response, bounds)
+    }
+}
+
+/// An answer of success, within its bounds.
+fn success(
+    response: http::Response<Bytes>,
+    bounds: Bounds,
+) -> Result<http::Response<Bytes>, RemoteError> {
+    let status = response.status();
+    let is_too_large = response.body().len() > bounds.bytes_max;
+    match (status.is_success(), is_too_large) {
+        (true, false) => Ok(response),
+        (true, true) => Err(RemoteError::TooLarge),
+        (false, false) => Err(RemoteError::from_response(status, response.body())),
+        (false, true) => Err(RemoteError::from_response(status, &[])),
     }
 }
 

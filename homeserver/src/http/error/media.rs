@@ -31,6 +31,11 @@ impl From<FetchError> for ApiError {
                 ErrorKind::TooLarge,
                 "The other server's media are too large",
             ),
+            FetchError::Unreachable => Self::new(
+                StatusCode::BAD_GATEWAY,
+                ErrorKind::Unknown,
+                "The server of these media gave no answer",
+            ),
             FetchError::Busy => Self::busy(),
         }
     }

@@ -122,11 +122,10 @@ async fn media_of_another_server_run_in_no_browser() {
 }
 
 #[tokio::test]
-async fn media_that_are_too_long_cut_off_or_elsewhere_are_refused() {
+async fn media_that_are_too_long_or_cut_off_are_refused() {
     let world = World::with(|config| config.media.upload_bytes_max = 1_000).await;
     let alice = Reader::start(&world).await;
     let png = "Content-Type: image/png";
-    let elsewhere = "Location: https://peer.org/internal";
     let long = |bytes: usize| "x".repeat(bytes);
     let answers = [
         multipart(png, &long(1_001), END),
@@ -134,7 +133,6 @@ async fn media_that_are_too_long_cut_off_or_elsewhere_are_refused() {
         // No end, or the end of something else.
         multipart(png, "half", ""),
         multipart(png, "half", "\r\n--ABC--\r\n"),
-        multipart(elsewhere, "", END),
         answer(200, "{}"),
         answer(200, ""),
         answer(302, "{}"),
@@ -146,7 +144,7 @@ async fn media_that_are_too_long_cut_off_or_elsewhere_are_refused() {
         let expected = if n < 2 {
             (502, "M_TOO_LARGE")
         } else {
-            (404, "M_NOT_FOUND")
+            (502, "M_UNKNOWN")
         };
         let errcode = seen.json()["errcode"].clone();
         assert_eq!(
@@ -162,6 +160,86 @@ async fn media_that_are_too_long_cut_off_or_elsewhere_are_refused() {
     world.network.serve(peer_name(), move |_| largest.clone());
     let seen = alice.get(&format!("{MEDIA}/abc")).await;
     assert_eq!((seen.status, seen.header("content-length")), (200, "1000"));
+}
+
+#[tokio::test]
+async fn media_that_lie_elsewhere_are_fetched_from_there_and_no_further() {
+    let world = World::with(|config| config.media.upload_bytes_max = 1_000).await;
+    let alice = Reader::start(&world).await;
+    let cdn = ruma::server_name!("cdn.example");
+    let point_to = |location: &str| {
+        let pointer = multipart(&format!("Location: {location}"), "", END);
+        world.network.serve(peer_name(), move |_| pointer.clone());
+    };
+    let file = |status: u16, bytes: usize| {
+        let response = Response::builder().status(status);
+        let response = response
+            .header(header::CONTENT_TYPE, "image/png")
+            .header(header::LOCATION, "https://cdn.example/further");
+        response.body(Bytes::from("x".repeat(bytes))).unwrap()
+    };
+    let asked = || {
+        let requests = world.network.requests().into_iter();
+        let of_cdn = requests.filter(|(server, _)| server == cdn);
+        of_cdn.map(|(_, request)| request).collect::<Vec<_>>()
+    };
+    for (location, status, bytes, expected) in [
+        ("https://cdn.example/a/b?c=d", 200, 1_000, (200, 1)),
+        ("https://cdn.example/a/b?c=d", 200, 1_001, (502, 1)),
+        ("https://cdn.example/a/b?c=d", 302, 5, (502, 1)),
+        ("https://cdn.example/a/b?c=d", 404, 5, (404, 1)),
+        ("http://cdn.example/a/b?c=d", 200, 5, (502, 0)),
+        ("file:///etc/hostname", 200, 5, (502, 0)),
+        ("/a/b?c=d", 200, 5, (502, 0)),
+    ] {
+        point_to(location);
+        world.network.serve(cdn, move |_| file(status, bytes));
+        let before = asked().len();
+        let seen = alice.get(&format!("{MEDIA}/abc")).await;
+        let times = asked().len() - before;
+        assert_eq!((seen.status, times), expected, "{location} {status}");
+        if expected.0 == 200 {
+            assert_eq!(
+                (seen.header("content-type"), seen.body.len()),
+                ("image/png", bytes)
+            );
+        }
+    }
+    for request in asked() {
+        assert_eq!(request.uri(), "/a/b?c=d");
+        assert!(request.headers().is_empty(), "nobody learns who asks");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_signed_download_is_asked_as_before() {
+    let world = World::start().await;
+    let alice = Reader::start(&world).await;
+    world.network.serve(peer_name(), |request| {
+        match request
+            .uri()
+            .path()
+            .starts_with("/_matrix/media/v3/download/peer.org/abc")
+        {
+            true => answer(200, "old"),
+            false => answer(404, r#"{"errcode":"M_UNRECOGNIZED","error":"?"}"#),
+        }
+    });
+    let seen = alice.get(&format!("{MEDIA}/abc")).await;
+    assert_eq!((seen.status, &seen.body[..]), (200, &b"old"[..]));
+    let requests = world.network.requests();
+    let (_, last) = requests.last().unwrap();
+    assert!(last.uri().query().unwrap().contains("allow_remote=false"));
+    // The control: what it does not have is not asked for twice.
+    let before = requests.len();
+    world.network.serve(peer_name(), |_| {
+        answer(404, r#"{"errcode":"M_NOT_FOUND","error":"?"}"#)
+    });
+    let seen = alice.get(&format!("{MEDIA}/def")).await;
+    assert_eq!(
+        (seen.status, world.network.requests().len()),
+        (404, before + 1)
+    );
 }
 
 #[tokio::test]

@@ -50,6 +50,7 @@ mod leave;
 mod local;
 mod offer;
 mod order;
+mod orphans;
 mod people;
 mod policy;
 pub mod presence;
@@ -160,6 +161,7 @@ pub struct Rooms {
     joining: joining::Joining,
     /// Which other servers say that they destroy what expires.
     support: ExpirySupport,
+    orphans: orphans::Orphans,
     /// History is taken in one answer after another: each begins where the last one ended.
     history: tokio::sync::Mutex<()>,
     /// The time that the newest creation of a room was given, in ms since the epoch.
@@ -195,6 +197,7 @@ impl Rooms {
             spaces: space::space_cache(),
             acls: acl::acl_cache(),
             joining: joining::Joining::default(),
+            orphans: orphans::Orphans::default(),
             history: tokio::sync::Mutex::default(),
             created_ms: AtomicI64::new(i64::MIN),
         })

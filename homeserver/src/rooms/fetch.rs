@@ -420,7 +420,10 @@ impl Rooms {
     }
 
     /// Those of `ids` that are not held at all.
-    async fn unknown(&self, ids: &[OwnedEventId]) -> Result<Vec<OwnedEventId>, StoreError> {
+    pub(super) async fn unknown(
+        &self,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<OwnedEventId>, StoreError> {
         let held = self.context.store.events(ids).await?;
         let held: BTreeSet<&EventId> = held.iter().map(|event| event.id()).collect();
         Ok(ids

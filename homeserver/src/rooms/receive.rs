@@ -1,8 +1,8 @@
 //! A remote event: the specification's checks, in the specification's order.
 //!
 //! Invariant: an event is stored only if its format and signatures hold, and is judged only when
-//! its auth events are held; what is missing is asked for within [`Budget`], and then never again
-//! for this event. One bad event stops no other.
+//! its auth events are held; what is missing is asked for within [`Budget`], and then for a while
+//! never again for this event. One bad event stops no other.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
 
@@ -157,14 +157,15 @@ impl Rooms {
         if signed.pdu().room_id != room {
             return Err(ReceiveError::OtherRoom);
         }
-        self.settle(
-            origin,
-            &snapshot,
-            signed,
-            LogKind::Event,
-            &mut Budget::default(),
-        )
-        .await
+        let pdu = Arc::clone(signed.pdu());
+        if self.is_orphan(origin, &pdu).await? {
+            return Err(ReceiveError::Unplaced);
+        }
+        let (log, mut budget) = (LogKind::Event, Budget::default());
+        let outcome = self.settle(origin, &snapshot, signed, log, &mut budget);
+        let outcome = outcome.await;
+        self.note_orphan(origin, &pdu, &outcome);
+        outcome
     }
 
     /// Checks 1 to 3: format, signatures, hash.

@@ -103,6 +103,13 @@ impl Hostile {
     /// What a policy server says of an event: nothing good of spam.
     fn judge(&self, event: &[u8]) -> axum::response::Response {
         let mut event: CanonicalJsonObject = serde_json::from_slice(event).unwrap();
+        let body = event["content"].as_object().unwrap().get("body");
+        if body.and_then(|body| body.as_str()) == Some("flood") {
+            let refusal = json!({
+                "errcode": "M_LIMIT_EXCEEDED", "error": "slower", "retry_after_ms": 2_000,
+            });
+            return (StatusCode::TOO_MANY_REQUESTS, refusal.to_string()).into_response();
+        }
         if event["content"].as_object().unwrap().values().any(|value| {
             let text = value.as_str();
             text.is_some_and(|text| text.contains("spam"))
@@ -270,6 +277,7 @@ struct Siege {
     good: Hostile,
     room: OwnedRoomId,
     wires: Wires,
+    clock: MockClock,
 }
 
 impl Siege {
@@ -294,6 +302,7 @@ impl Siege {
             good,
             room,
             wires,
+            clock,
         }
     }
 

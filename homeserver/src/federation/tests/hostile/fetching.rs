@@ -249,3 +249,45 @@ fn ids(events: &Value) -> BTreeSet<String> {
     };
     events.map(id).collect()
 }
+
+#[tokio::test]
+async fn nobody_is_asked_again_at_once_about_what_could_not_be_placed() {
+    let siege = Siege::start().await;
+    let Siege {
+        here,
+        evil,
+        good,
+        room,
+        clock,
+        ..
+    } = &siege;
+    let made = siege.mallory_says("lost").await;
+    let lost = evil.sign(&*here.now(room).await, &made);
+    let orphan = Made {
+        prev: vec![lost.pdu().event_id.clone()],
+        depth: made.depth + 1,
+        ..siege.mallory_says("orphan").await
+    };
+    let orphan = evil.sign(&*here.now(room).await, &orphan);
+    let asked = || evil.heard("/get_missing_events/").len();
+    let mut asked_at = Vec::new();
+    for second in (0..100).step_by(5) {
+        let before = asked();
+        let refused = evil.give(here, room, &orphan).await;
+        assert!(matches!(refused, Err(ReceiveError::Unplaced)));
+        if asked() > before {
+            asked_at.push(second);
+        }
+        clock.advance(std::time::Duration::from_secs(5));
+    }
+    assert_eq!(asked_at, [0, 10, 30, 70]);
+    // Another server may know better.
+    let before = good.heard("/get_missing_events/").len();
+    let refused = good.give(here, room, &orphan).await;
+    assert!(matches!(refused, Err(ReceiveError::Unplaced)));
+    assert!(good.heard("/get_missing_events/").len() > before);
+    // What can be placed now is.
+    evil.give(here, room, &lost).await.unwrap();
+    evil.give(here, room, &orphan).await.unwrap();
+    assert_eq!(here.bodies(room).await, ["lost", "orphan"]);
+}

@@ -12,6 +12,9 @@ const QUESTIONS: [&str; 6] = [
     "/backfill/",
 ];
 
+/// After which what could not be placed is asked about again.
+const AN_HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+
 #[tokio::test]
 async fn nonsense_in_answer_is_no_answer_and_stops_nobody_else() {
     let siege = Siege::start().await;
@@ -20,6 +23,7 @@ async fn nonsense_in_answer_is_no_answer_and_stops_nobody_else() {
         evil,
         good,
         room,
+        clock,
         ..
     } = &siege;
     let orphan = Made {
@@ -47,6 +51,7 @@ async fn nonsense_in_answer_is_no_answer_and_stops_nobody_else() {
         let taken = evil.send(here, &orphan).await;
         assert!(matches!(taken, Err(ReceiveError::Unplaced)), "{taken:?}");
         assert!(!here.app.rooms.backfill(room, 50).await.unwrap());
+        clock.advance(AN_HOUR);
     }
     let made = here.made(room, dora(), "m.room.message", None, text("still here"));
     good.send(here, &made.await).await.unwrap();
@@ -66,6 +71,7 @@ async fn orphans_without_number_cost_a_bounded_number_of_questions() {
         evil,
         good,
         room,
+        clock,
         ..
     } = &siege;
     let made = siege.mallory_says("orphan").await;
@@ -90,6 +96,7 @@ async fn orphans_without_number_cost_a_bounded_number_of_questions() {
         }
         let asked = evil.heard("/").len() - before;
         assert!((20..=20 * questions_max).contains(&asked), "{asked}");
+        clock.advance(AN_HOUR);
     }
     assert_eq!(good.heard("/").len(), 0, "nobody else is asked");
     let made = here.made(room, dora(), "m.room.message", None, text("undisturbed"));

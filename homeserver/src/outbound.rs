@@ -27,7 +27,7 @@ use std::path::PathBuf;
 pub use self::{
     deny_list::{CheckedDns, Endpoint},
     dns::{Dns, Service, SystemDns},
-    error::RemoteError,
+    error::{RemoteError, Said},
     expiry_support::{EXPIRY_SUPPORT_PATH, EXPIRY_VERSIONS, ExpirySupport, Support},
     https::HttpsTransport,
     keys::{BadDocument, OwnKeys, ServerKeys, signed_document},

@@ -10,8 +10,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId,
-    OwnedServerName, OwnedServerSigningKeyId, RoomId, ServerName,
+    OwnedServerName, OwnedServerSigningKeyId, RoomId, RoomVersionId, ServerName,
     canonical_json::redact_in_place,
+    events::TimelineEventType,
     room_version_rules::RoomVersionRules,
     signatures::{
         PublicKeyMap, Verified, reference_hash, required_server_signatures_to_verify_event,
@@ -345,6 +346,15 @@ impl SignedPdu {
     /// Whether the content was dropped because it is not what the content hash covers.
     pub fn redacted_by_hash(&self) -> bool {
         self.redacted_by_hash
+    }
+
+    /// Whether it is a create event that names another version than `version`. One that names none says nothing: most
+    /// versions' redaction takes the name away.
+    pub fn creates_other_than(&self, version: &RoomVersionId) -> bool {
+        let content = self.object.get("content");
+        let named = content.and_then(|content| content.as_object()?.get("room_version"));
+        self.pdu.kind == TimelineEventType::RoomCreate
+            && named.is_some_and(|named| named.as_str() != Some(version.as_str()))
     }
 
     /// The two halves in which the event is stored.

@@ -7,6 +7,26 @@ use super::ResolveError;
 
 /// Longest errcode of a peer that is kept, in bytes.
 const ERRCODE_BYTES_MAX: usize = 64;
+/// Longest sentence of a peer that is kept, in bytes.
+const MESSAGE_BYTES_MAX: usize = 1_024;
+
+/// What another server says for people, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Said(String);
+
+impl Said {
+    /// The sentence.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Said")
+    }
+}
 
 /// A request to another server that failed. Its texts name no server, address or person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +56,8 @@ pub enum RemoteError {
         status: StatusCode,
         /// The errcode, if the body has one of a sensible length.
         errcode: Option<String>,
+        /// What it says for people, if that has a sensible length; it may name anybody, and is not for logs.
+        message: Option<Said>,
         /// How long the server asks us to wait, in milliseconds.
         retry_after_ms: Option<u64>,
         /// The version of the room that it is about, if it says so.
@@ -72,14 +94,18 @@ impl RemoteError {
         #[derive(Default, serde::Deserialize)]
         struct Standard {
             errcode: Option<String>,
+            error: Option<serde_json::Value>,
             retry_after_ms: Option<u64>,
             room_version: Option<RoomVersionId>,
         }
         let standard = serde_json::from_slice::<Standard>(body).unwrap_or_default();
         let errcode = standard.errcode;
+        let message = standard.error.as_ref().and_then(|error| error.as_str());
+        let message = message.filter(|text| text.len() <= MESSAGE_BYTES_MAX);
         Self::Status {
             status,
             errcode: errcode.filter(|code| code.len() <= ERRCODE_BYTES_MAX),
+            message: message.map(|text| Said(text.to_owned())),
             retry_after_ms: standard.retry_after_ms,
             room_version: standard.room_version,
         }

@@ -191,8 +191,8 @@ impl ServerKeys {
         Ok(stored)
     }
 
-    /// Asks a server for its keys, unless that was tried lately; for the sake of `ids` that it never named a little more
-    /// often. Callers that come meanwhile wait for the same answer.
+    /// Asks a server for its keys, unless that was tried lately; for the sake of `ids` that it never named, or whose time has
+    /// run out, a little more often. Callers that come meanwhile wait for the same answer.
     async fn refresh(
         &self,
         server: &ServerName,
@@ -200,12 +200,17 @@ impl ServerKeys {
         valid_at: Option<i64>,
     ) {
         let known = self.0.known.get(server);
+        let now = self.0.clock.now_ms();
         let is_new = |id: &OwnedServerSigningKeyId| {
             let known = known.as_ref();
-            known.is_some_and(|known| known.iter().all(|key| key.key_id != id.as_str()))
+            known.is_some_and(|known| {
+                let mut named = known.iter().filter(|key| key.key_id == id.as_str());
+                // One whose time has run out since may have been given more of it.
+                named.all(|key| key.valid_until_ts < now)
+            })
         };
         let is_for_new = ids.iter().any(is_new);
-        let wanted = criteria(ids, valid_at.unwrap_or_else(|| self.0.clock.now_ms()));
+        let wanted = criteria(ids, valid_at.unwrap_or(now));
         let Some(flight) = self.flight(server, is_for_new, wanted) else {
             return;
         };

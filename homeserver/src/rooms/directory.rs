@@ -28,8 +28,6 @@ use crate::{
 const PUBLISHED_MAX: u64 = 5_000;
 /// Rooms of one page, whatever is asked for.
 const PAGE_MAX: usize = 500;
-/// Rooms of one page if the asker does not say.
-const PAGE_DEFAULT: usize = 100;
 
 /// What is asked of a directory.
 #[derive(Clone, Debug, Default)]
@@ -160,7 +158,7 @@ impl Rooms {
         let since = query.since.as_deref().map(Token::from_str).transpose()?;
         let listed = self.listed(query, asker).await?;
         let limit = query.limit.and_then(|limit| usize::try_from(limit).ok());
-        let limit = limit.filter(|limit| *limit > 0).unwrap_or(PAGE_DEFAULT);
+        let limit = limit.filter(|limit| *limit > 0).unwrap_or(PAGE_MAX);
         let (first, end) = page(&listed, since.as_ref(), limit.min(PAGE_MAX));
         let shown = listed.get(first..end).unwrap_or_default();
         let shown: Vec<Arc<Snapshot>> = shown.iter().map(|(_, room)| Arc::clone(room)).collect();

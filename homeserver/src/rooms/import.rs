@@ -87,6 +87,13 @@ impl Rooms {
         };
         let mut events = self.verify_all(&base, import.auth_chain).await;
         let state = self.verify_all(&base, import.state).await;
+        // What the template said of the version binds nobody; the room itself does, for all who are in it.
+        if state
+            .iter()
+            .any(|signed| signed.creates_other_than(version))
+        {
+            return Err(JoinError::BadAnswer);
+        }
         let places: Vec<_> = state
             .iter()
             .filter_map(|signed| Some((signed.pdu().state_place()?, signed.pdu().event_id.clone())))

@@ -203,8 +203,7 @@ impl Rooms {
         }
         // From version 12 on a room's name says which create event it has.
         if rules.authorization.room_create_event_id_as_room_id {
-            self.expect_state_of(&pdu.room_id, &invite.stripped, rules)
-                .await?;
+            self.expect_state_of(&pdu.room_id, invite, rules).await?;
         }
         let name = &self.context.server_name;
         let signed = signed.co_sign(name, &self.context.key_pair, rules);
@@ -215,9 +214,10 @@ impl Rooms {
     async fn expect_state_of(
         &self,
         room: &RoomId,
-        shown: &[Box<RawValue>],
+        invite: &IncomingInvite,
         rules: &RoomVersionRules,
     ) -> Result<(), HostError> {
+        let shown = &invite.stripped;
         if shown.len() > STRIPPED_EVENTS_MAX {
             return Err(HostError::Mismatch);
         }
@@ -228,7 +228,7 @@ impl Rooms {
                 Err(error) if error.is_passing() => return Err(error.into()),
                 Err(_) => return Err(HostError::Mismatch),
             };
-            if signed.pdu().room_id != room {
+            if signed.pdu().room_id != room || signed.creates_other_than(&invite.version) {
                 return Err(HostError::Mismatch);
             }
             has_create |= signed.pdu().kind == TimelineEventType::RoomCreate;

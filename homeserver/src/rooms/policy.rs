@@ -23,7 +23,7 @@ use super::{
     receive::Budget,
 };
 use crate::{
-    outbound::Bounds,
+    outbound::{Bounds, RemoteError},
     store::{LogKind, StoreError},
 };
 
@@ -54,24 +54,35 @@ impl Rooms {
         snapshot: &Snapshot,
         signed: SignedPdu,
     ) -> Result<SignedPdu, StoreError> {
+        Ok(self.judged(snapshot, signed).await?.0)
+    }
+
+    /// As [`Rooms::with_recommendation`], and why there is none if the policy server said so.
+    async fn judged(
+        &self,
+        snapshot: &Snapshot,
+        signed: SignedPdu,
+    ) -> Result<(SignedPdu, Option<RemoteError>), StoreError> {
         let Some(policy) = self.policy_in(snapshot).await? else {
-            return Ok(signed);
+            return Ok((signed, None));
         };
         let is_enough = is_exempt(&signed)
             || check_policy(&signed, &policy, snapshot.rules).is_ok()
             || policy.via == self.context.server_name;
         if is_enough {
-            return Ok(signed);
+            return Ok((signed, None));
         }
-        let Some(signature) = self.ask_policy_server(&policy.via, &signed).await else {
-            return Ok(signed);
+        let signature = match self.ask_policy_server(&policy.via, &signed).await {
+            Ok(Some(signature)) => signature,
+            Ok(None) => return Ok((signed, None)),
+            Err(error) => return Ok((signed, Some(error))),
         };
         let copy = signed_copy(signed.object(), &policy.via, signature);
         let recommended = signed
             .clone()
             .with_signatures_of(&copy, &policy.via, snapshot.rules);
         let holds = |event: &SignedPdu| check_policy(event, &policy, snapshot.rules).is_ok();
-        Ok(recommended.ok().filter(holds).unwrap_or(signed))
+        Ok((recommended.ok().filter(holds).unwrap_or(signed), None))
     }
 
     /// As [`Rooms::with_recommendation`], of one of many events that came with another: within that one's budget.
@@ -98,23 +109,36 @@ impl Rooms {
         snapshot: &Snapshot,
         signed: SignedPdu,
     ) -> Result<SignedPdu, SendError> {
-        let signed = self.with_recommendation(snapshot, signed).await?;
+        let (signed, refusal) = self.judged(snapshot, signed).await?;
         if Chain::on(&self.context, snapshot)
             .is_recommended(&signed)
             .await?
         {
             return Ok(signed);
         }
-        let detail = "the room's policy server does not recommend this event";
-        Err(SendError::Forbidden(detail.to_owned()))
+        // "If the Policy Server returned an error, that error SHOULD be provided to the client verbatim"
+        match refusal {
+            Some(error) if error.errcode().is_some() => {
+                Err(SendError::NotRecommended(Box::new(error)))
+            }
+            _ => {
+                let detail = "the room's policy server does not recommend this event";
+                Err(SendError::Forbidden(detail.to_owned()))
+            }
+        }
     }
 
-    async fn ask_policy_server(&self, server: &ServerName, signed: &SignedPdu) -> Option<String> {
-        let pdu = serde_json::from_slice(signed.json()).ok()?;
+    /// The policy server's signature of an event; none if its answer has none.
+    async fn ask_policy_server(
+        &self,
+        server: &ServerName,
+        signed: &SignedPdu,
+    ) -> Result<Option<String>, RemoteError> {
+        let pdu = serde_json::from_slice(signed.json()).map_err(|_| RemoteError::Request)?;
         let request = sign_event::Request::new(pdu);
         let remote = &self.context.remote;
-        let answer = remote.call(server, request, Bounds::INTERACTIVE).await;
-        answer.ok()?.ed25519_signature(server).map(str::to_owned)
+        let answer = remote.call(server, request, Bounds::INTERACTIVE).await?;
+        Ok(answer.ed25519_signature(server).map(str::to_owned))
     }
 
     /// Whether a client's transaction has made its event before.

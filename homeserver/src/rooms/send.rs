@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{Rooms, queue::Work};
-use crate::store::StoreError;
+use crate::{outbound::RemoteError, store::StoreError};
 
 /// What makes a send idempotent: the device and its name for the request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +77,9 @@ pub enum SendError {
     /// The room's rules do not allow it: what they say, for the sender alone.
     #[error("not allowed")]
     Forbidden(String),
+    /// The room's policy server does not recommend the event: what it answered.
+    #[error("not recommended")]
+    NotRecommended(Box<RemoteError>),
     /// The event is too large.
     #[error("too large")]
     TooLarge,

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use futures_util::{StreamExt, stream};
+use http::StatusCode;
 use ruma::{
     OwnedRoomAliasId, RoomVersionId,
     api::client::room::{
         Visibility,
         create_room::v3::{self, RoomPreset},
     },
+    api::error::ErrorKind,
     serde::Raw,
 };
 use serde::Deserialize;
@@ -20,7 +22,8 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     app::App,
     client::{
-        directory::set_room_visibility::must_be_known, state::send_state_event::check_content,
+        directory::set_room_visibility::must_be_known,
+        state::send_state_event::{are_numbers, check_content},
     },
     http::{
         decode::{ApiResult, BODY_BYTES_MAX, RumaResponse, decode, read_json},
@@ -163,7 +166,7 @@ async fn new_room(
         version,
         preset: preset(request),
         creation_content: object(request.creation_content.as_ref())?,
-        power_levels: object(request.power_level_content_override.as_ref())?,
+        power_levels: power_levels(request)?,
         initial_state: initial_state(request)?,
         name: request.name.clone(),
         topic: request.topic.clone(),
@@ -204,6 +207,19 @@ fn object<T>(raw: Option<&Raw<T>>) -> Result<BTreeMap<String, Value>, ApiError> 
         return Ok(BTreeMap::new());
     };
     serde_json::from_str(raw.json().get()).map_err(|_| ApiError::bad_json("An object is expected"))
+}
+
+/// The power levels that the creator wants, in numbers.
+fn power_levels(request: &v3::Request) -> Result<BTreeMap<String, Value>, ApiError> {
+    let levels = object(request.power_level_content_override.as_ref())?;
+    if are_numbers(&levels) {
+        return Ok(levels);
+    }
+    Err(ApiError::new(
+        StatusCode::BAD_REQUEST,
+        ErrorKind::InvalidRoomState,
+        "A power level is an integer",
+    ))
 }
 
 fn initial_state(request: &v3::Request) -> Result<Vec<InitialState>, ApiError> {

@@ -91,12 +91,44 @@ async fn set(app: App, requester: Requester, request: v3::Request) -> ApiResult<
 /// Refuses content that would promise what nobody keeps.
 ///
 /// # Errors
-/// `M_BAD_JSON` for a policy that is none.
+/// `M_BAD_JSON` for a policy that is none, and for power levels that are no numbers.
 pub(crate) fn check_content(kind: &str, content: &RawValue) -> Result<(), ApiError> {
     if kind == EXPIRY {
         Policy::validate(content).map_err(|error| ApiError::bad_json(error.to_string()))?;
     }
+    if kind == "m.room.power_levels" {
+        let levels = parse_content(content)?;
+        if !levels
+            .as_object()
+            .is_some_and(|levels| are_numbers(levels.iter()))
+        {
+            return Err(ApiError::bad_json("A power level is an integer"));
+        }
+    }
     Ok(())
+}
+
+/// Whether the levels of a power level event are integers, as they must be from version 10 on: "A homeserver should take
+/// reasonable precautions to prevent users from sending new power level events with string values".
+pub(crate) fn are_numbers<'a>(levels: impl IntoIterator<Item = (&'a String, &'a Value)>) -> bool {
+    const SINGLE: [&str; 7] = [
+        "ban",
+        "events_default",
+        "invite",
+        "kick",
+        "redact",
+        "state_default",
+        "users_default",
+    ];
+    const MANY: [&str; 3] = ["events", "notifications", "users"];
+    levels.into_iter().all(|(key, value)| match key.as_str() {
+        key if SINGLE.contains(&key) => value.is_i64(),
+        key if MANY.contains(&key) => {
+            let levels = value.as_object();
+            levels.is_some_and(|levels| levels.values().all(Value::is_i64))
+        }
+        _ => true,
+    })
 }
 
 /// The aliases that a canonical alias event gives to a room.

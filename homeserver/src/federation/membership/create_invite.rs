@@ -2,6 +2,8 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv2inviteroomideventid>
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Path, State};
 use ruma::{
     OwnedRoomId, RoomVersionId,
@@ -11,7 +13,7 @@ use ruma::{
     },
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     app::App,
@@ -55,8 +57,25 @@ pub(crate) async fn create_invite(
     };
     let signed = app.rooms.accept_invite(&origin, &invite).await?;
     app.rooms.keep_invite(&signed, &invite.stripped).await?;
-    let event = serde_json::from_slice(signed.json()).map_err(|_| ApiError::internal())?;
+    let event = with_unsigned(signed.json(), &invite.event).map_err(|_| ApiError::internal())?;
     Ok(RumaResponse(v2::Response::new(event)))
+}
+
+/// "The event with the invited server's signature added. All other fields of the events should remain untouched": what
+/// nobody signs, and is therefore not kept, is in the answer as well.
+fn with_unsigned(signed: &[u8], came: &RawValue) -> serde_json::Result<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct Came<'a> {
+        #[serde(borrow)]
+        unsigned: Option<&'a RawValue>,
+    }
+    let mut event: BTreeMap<String, &RawValue> = serde_json::from_slice(signed)?;
+    let came: Came<'_> = serde_json::from_str(came.get())?;
+    event.extend(
+        came.unsigned
+            .map(|unsigned| ("unsigned".to_owned(), unsigned)),
+    );
+    to_raw_value(&event)
 }
 
 /// The same before invites named the room's version: those are of rooms of version 1 or 2, which

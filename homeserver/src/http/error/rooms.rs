@@ -3,16 +3,18 @@
 //! Invariant: a room that does not exist and a room that the user is not in give the same answer, but
 //! to those who would upgrade one.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use ruma::{
     RoomVersionId,
-    api::error::{ErrorKind, IncompatibleRoomVersionErrorData},
+    api::error::{ErrorKind, IncompatibleRoomVersionErrorData, LimitExceededErrorData, RetryAfter},
 };
 use serde_json::json;
 
 use super::ApiError;
 use crate::{
-    outbound::RemoteError,
+    outbound::{RemoteError, Said},
     rooms::{CreateError, DirectoryError, HierarchyError, JoinError, SendError, UpgradeError},
 };
 
@@ -21,6 +23,7 @@ impl From<SendError> for ApiError {
         match error {
             SendError::UnknownRoom => Self::forbidden("You are not in this room"),
             SendError::Forbidden(reason) | SendError::Rejected(reason) => Self::forbidden(reason),
+            SendError::NotRecommended(error) => Self::verbatim(&error),
             SendError::TooLarge => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 ErrorKind::TooLarge,
@@ -41,6 +44,42 @@ impl From<SendError> for ApiError {
             SendError::Unplaced | SendError::Busy => Self::busy(),
             SendError::Storage | SendError::Damaged => Self::internal(),
         }
+    }
+}
+
+impl ApiError {
+    /// The error that another server answered with, as it stands.
+    fn verbatim(error: &RemoteError) -> Self {
+        let RemoteError::Status {
+            status,
+            errcode: Some(errcode),
+            message,
+            retry_after_ms,
+            ..
+        } = error
+        else {
+            return Self::forbidden("The room's policy server does not recommend this event");
+        };
+        let kind = match errcode.as_str() {
+            "M_LIMIT_EXCEEDED" => {
+                let mut data = LimitExceededErrorData::new();
+                let pause = retry_after_ms.map(Duration::from_millis);
+                data.retry_after = pause.map(RetryAfter::Delay);
+                ErrorKind::LimitExceeded(data)
+            }
+            // A token of ours is not what that server speaks of.
+            "M_UNKNOWN_TOKEN" | "M_MISSING_TOKEN" | "M_USER_DEACTIVATED" => ErrorKind::Forbidden,
+            code => {
+                serde_json::from_value(json!({ "errcode": code })).unwrap_or(ErrorKind::Forbidden)
+            }
+        };
+        let status = match *status {
+            StatusCode::UNAUTHORIZED => StatusCode::FORBIDDEN,
+            status if status.is_client_error() || status.is_server_error() => status,
+            _ => StatusCode::FORBIDDEN,
+        };
+        let message = message.as_ref().map_or("", Said::as_str);
+        Self::new(status, kind, message)
     }
 }
 

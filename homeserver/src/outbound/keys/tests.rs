@@ -326,3 +326,34 @@ async fn a_key_that_a_server_has_since_a_moment_ago_is_asked_for_at_once_but_not
     assert!(!here.has(peer, "ed25519:new", now + 300 * DAY_MS).await);
     assert_eq!(here.network.count(peer), 5);
 }
+
+#[tokio::test]
+async fn a_key_whose_time_has_run_out_is_asked_for_again_at_once() {
+    let here = Here::start(server_name!("here.org")).await;
+    let peer = server_name!("peer.org");
+    let key = key_pair("peer");
+    // Documents are valid for a time from when they are made: this one was made long ago.
+    let publish = |made_ms: i64| {
+        let clock = Arc::new(crate::clock::MockClock::new(made_ms));
+        let keys = OwnKeys::new(peer.to_owned(), Arc::clone(&key), clock);
+        here.network.serve(peer, move |_| {
+            let document = signed_document(&keys).unwrap();
+            json(200, document.json().get().to_owned())
+        });
+    };
+    let start = here.clock.now_ms();
+    publish(start - 2 * DAY_MS + 10_000);
+    assert!(here.has(peer, "ed25519:peer", start).await);
+    here.clock.advance(Duration::from_secs(15));
+    let now = here.clock.now_ms();
+    publish(now - 2 * DAY_MS + 10_000);
+    assert!(here.has(peer, "ed25519:peer", now).await);
+    assert_eq!(here.network.count(peer), 2);
+    // One that stays as it is is asked for a few times, and then no more.
+    here.clock.advance(Duration::from_secs(15));
+    let now = here.clock.now_ms();
+    for _ in 0..9 {
+        assert!(!here.has(peer, "ed25519:peer", now).await);
+    }
+    assert_eq!(here.network.count(peer), 4);
+}

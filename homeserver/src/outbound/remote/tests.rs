@@ -57,6 +57,7 @@ async fn an_error_says_what_was_wrong_with_the_answer() {
         Some(RemoteError::Status {
             status: http::StatusCode::from_u16(status).unwrap(),
             errcode: errcode.map(str::to_owned),
+            message: None,
             retry_after_ms: None,
             room_version: None,
         })

@@ -1,7 +1,7 @@
 //! Rooms that use a policy server.
 
 use super::{transactions::text_of, *};
-use crate::rooms::SendError;
+use crate::{http::error::ApiError, rooms::SendError};
 
 /// Alice's room, in which evil.example's Mallory is and policy.example judges what is said.
 async fn judged_room() -> (Siege, Hostile) {
@@ -56,11 +56,27 @@ async fn an_event_of_ours_is_sent_with_a_recommendation_or_not_at_all() {
         "{refused:?}"
     );
     let (siege, _policy) = judged_room().await;
-    let refused = try_to_say(&siege, "spam").await;
-    assert!(
-        matches!(refused, Err(SendError::Forbidden(_))),
-        "{refused:?}"
-    );
+    // What the policy server answers is told as it stands.
+    for (body, told) in [
+        (
+            "spam",
+            (400, json!({ "errcode": "M_FORBIDDEN", "error": "spam" })),
+        ),
+        (
+            "flood",
+            (
+                429,
+                json!({ "errcode": "M_LIMIT_EXCEEDED", "error": "slower", "retry_after_ms": 2_000 }),
+            ),
+        ),
+    ] {
+        let refused = try_to_say(&siege, body).await.unwrap_err();
+        let response = ApiError::from(refused).into_response();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await;
+        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!((status, body), told);
+    }
     assert!(siege.here.bodies(&siege.room).await.is_empty());
     // The room may always be freed of its policy server.
     siege

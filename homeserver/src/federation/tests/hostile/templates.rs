@@ -125,3 +125,62 @@ async fn of_a_room_that_was_knocked_on_only_what_holds_is_shown() {
     assert!(!shown.contains("Unsigned"), "{shown}");
     assert!(!shown.contains("elsewhere"), "{shown}");
 }
+
+/// What becomes of Carol's join of a room of version 11 whose create event says `version`.
+async fn join_of(version: &str) -> Result<(), crate::rooms::JoinError> {
+    let siege = Siege::start().await;
+    let Siege { here, evil, .. } = &siege;
+    let now = here.now(&siege.room).await;
+    let (room, mallory) = (den(), mallory());
+    let mut events: Vec<Value> = Vec::new();
+    let mut ids: Vec<OwnedEventId> = Vec::new();
+    for (kind, key, content) in [
+        ("m.room.create", "", json!({ "room_version": version })),
+        (
+            "m.room.member",
+            mallory.as_str(),
+            json!({ "membership": "join" }),
+        ),
+        ("m.room.join_rules", "", json!({ "join_rule": "public" })),
+    ] {
+        let made = Made {
+            room: room.clone(),
+            sender: mallory.clone(),
+            kind: kind.to_owned(),
+            state_key: Some(key.to_owned()),
+            content,
+            redacts: None,
+            prev: ids.last().cloned().into_iter().collect(),
+            auth: ids.clone(),
+            depth: ids.len() as u64 + 1,
+            ts: MockClock::START_MS,
+        };
+        let event = evil.sign(&now, &made);
+        ids.push(event.pdu().event_id.clone());
+        events.push(wire(&event));
+    }
+    let mut template = honest("join");
+    template["prev_events"] = json!([ids[2]]);
+    template["auth_events"] = json!([ids[0], ids[2]]);
+    let template = json!({ "room_version": "11", "event": template });
+    evil.serve("/make_join/", template);
+    let answer = json!({
+        "origin": "evil.example", "members_omitted": false, "state": events, "auth_chain": events,
+    });
+    evil.serve("/send_join/", answer);
+    let via = vec![evil.keys.server_name().to_owned()];
+    let carol = user("@carol:one.example");
+    here.app.rooms.join(&room, &carol, None, via).await
+}
+
+#[tokio::test]
+async fn a_room_is_of_the_version_that_its_create_event_says() {
+    join_of("11").await.unwrap();
+    for other in ["10", "org.example.none"] {
+        let refused = join_of(other).await;
+        assert!(
+            matches!(refused, Err(crate::rooms::JoinError::BadAnswer)),
+            "{other}: {refused:?}"
+        );
+    }
+}

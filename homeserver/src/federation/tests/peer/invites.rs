@@ -106,9 +106,12 @@ async fn an_invite_is_signed_by_us_and_anything_else_is_not() {
     expect(&forged, 400, "M_INVALID_PARAM");
     let memberships = world.app.rooms.memberships(alice()).await.unwrap();
     assert!(memberships.is_empty());
-    // The control.
-    let (status, answer) = world.bring(&Invite::default(), |_| {}).await;
+    // The control, with what nobody signs.
+    let unsigned = json!({ "age": 5, "org.example": { "a": [null] } });
+    let with_unsigned = |event: &mut Value| event["unsigned"] = unsigned.clone();
+    let (status, answer) = world.bring(&Invite::default(), with_unsigned).await;
     assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["event"]["unsigned"], unsigned);
     let signatures = answer["event"]["signatures"].as_object().unwrap();
     assert!(signatures.contains_key("here.org") && signatures.contains_key("peer.org"));
     let memberships = world.app.rooms.memberships(alice()).await.unwrap();

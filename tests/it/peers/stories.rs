@@ -8,6 +8,7 @@
 
 mod directory;
 mod ephemeral;
+mod expiring;
 mod history;
 mod keys;
 mod media;
@@ -107,6 +108,9 @@ fn table() -> Vec<Row> {
         row(messages::each_hears_the_other).thrice(),
         row(messages::edits_and_reactions_are_counted),
         row(messages::redactions_empty_on_both_sides).thrice(),
+        row(expiring::what_expires_is_redacted_on_the_other_side).thrice(),
+        row(expiring::whoever_leaves_redacts_first_what_would_expire),
+        row(expiring::whoever_was_banned_redacts_nothing_more).synapse_hosts(),
         row(state::state_is_changed_by_who_has_the_power),
         row(state::a_room_is_followed_to_its_successor),
         row(state::a_server_that_is_shut_out_is_not_heard),

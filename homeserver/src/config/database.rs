@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{problem::Problems, secret::Secret};
 
 /// What caches may take unless told otherwise, in MiB: an organisation of some hundred people in rooms of some hundred members.
-const CACHE_MB: u32 = 20;
+const CACHE_MB: u32 = 18;
 
 /// The fewest connections for reading unless told otherwise: a long read does not keep all others waiting.
 const POOL_SIZE_MIN: u32 = 2;

@@ -57,7 +57,7 @@ url = "sqlite:passeur.db"
 # Connections for reading: 2 to 8, as there are cores, unless told otherwise.
 # pool_size = 4
 # What rooms, events and keys may take in memory, in MiB. A room of 10,000 members takes about 4.
-# cache_mb = 20
+# cache_mb = 18
 
 [registration]
 # closed (`passeur user create` makes accounts), token (`passeur registration-token create`), or open.

@@ -22,7 +22,7 @@ const WRITER_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a database server may take for one statement: longer than any takes that it works on, shorter than a client waits.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// What caches may take unless told otherwise, in bytes.
-const CACHE_BYTES: u64 = 20 * 1024 * 1024;
+const CACHE_BYTES: u64 = 18 * 1024 * 1024;
 /// Prepared statements kept for each connection.
 const STATEMENTS_MAX: usize = 128;
 

@@ -64,6 +64,9 @@ pub(super) async fn early_kills(
     due: &[Due],
     now_ms: i64,
 ) -> Result<Vec<Kill>, StoreError> {
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
     let ids = due.iter().map(|(id, ..)| id.as_str());
     let sealed: Vec<(String, Option<i64>)> = event_bodies::Entity::find()
         .select_only()
@@ -103,6 +106,9 @@ pub(super) async fn early_kills(
 /// Seals what begins to expire by a change: until now it was to stay.
 pub(super) async fn seal(tx: &Tx, change: &ShortenDeadlines) -> Result<(), StoreError> {
     use event_bodies::Column;
+    if change.deadlines.is_empty() {
+        return Ok(());
+    }
     let ids = change.deadlines.iter().map(|new| new.event_id.as_str());
     let plain = event_bodies::Entity::find()
         .filter(Column::EventId.is_in(ids))

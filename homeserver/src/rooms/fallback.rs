@@ -167,9 +167,17 @@ impl Rooms {
         let Some(snapshot) = self.snapshot(&change.room_id).await? else {
             return Ok(());
         };
-        let is_needed = snapshot.members.is_joined(&change.user)
-            && self.has_servers_without_support(&snapshot).await;
-        if !is_needed {
+        if !snapshot.members.is_joined(&change.user) {
+            return Ok(());
+        }
+        let (room, user): (&OwnedRoomId, _) = (&change.room_id, &change.user);
+        let newest = snapshot.order_max;
+        let ids = self
+            .store()
+            .expiring_of(room, user, newest, FLUSHED_MAX)
+            .await?;
+        // Other servers are asked only where there is something to be redacted: whoever leaves does not wait for them else.
+        if ids.is_empty() || !self.has_servers_without_support(&snapshot).await {
             return Ok(());
         }
         // Whoever may not remove somebody redacts nothing of theirs by trying.
@@ -181,12 +189,6 @@ impl Rooms {
         {
             return Ok(());
         }
-        let (room, user): (&OwnedRoomId, _) = (&change.room_id, &change.user);
-        let newest = snapshot.order_max;
-        let ids = self
-            .store()
-            .expiring_of(room, user, newest, FLUSHED_MAX)
-            .await?;
         for id in ids {
             let owed = OwedRedaction {
                 event_id: id,

@@ -177,6 +177,21 @@ async fn whoever_leaves_redacts_first_what_has_yet_to_expire() {
 }
 
 #[tokio::test]
+async fn whoever_leaves_nothing_behind_that_expires_waits_for_no_other_server() {
+    for expires in [false, true] {
+        let shared = Shared::start(RoomVersionId::V12, false).await;
+        match expires {
+            true => drop(shared.say(carol()).await),
+            false => drop(shared.here.say(&shared.room, carol(), "for ever").await),
+        }
+        let rooms = &shared.here.app.rooms;
+        rooms.leave(&shared.room, &carol(), None).await.unwrap();
+        let asked = shared.evil.heard("/org.passeur/expiry").len();
+        assert_eq!(asked, usize::from(expires));
+    }
+}
+
+#[tokio::test]
 async fn whoever_is_removed_by_one_of_ours_has_redacted_before_but_not_by_the_attempt() {
     for what in ["leave", "ban"] {
         let shared = Shared::start(RoomVersionId::V11, false).await;

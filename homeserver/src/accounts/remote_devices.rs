@@ -27,7 +27,8 @@ use super::keys::{Answering, RemoteClaims, RemoteKeys, RemoteOneTimeKeys, Remote
 use crate::{
     outbound::{Bounds, INTERACTIVE_TIMEOUT, Remote},
     store::{
-        ChangeRemoteDevices, RemoteChange, RemoteDeviceList, Store, StoreError, StoreRemoteDevices,
+        ChangeRemoteDevices, RemoteChange, RemoteDeviceList, Scope, Store, StoreError,
+        StoreRemoteDevices,
     },
 };
 
@@ -162,6 +163,9 @@ impl RemoteDevices {
         if self.fetch(server, user, timeout).await.is_some() {
             return;
         }
+        let Ok(asked_at) = self.store.newest_of(Scope::Keys(user)).await else {
+            return;
+        };
         let wanted = Wanted::from([(user.clone(), Vec::new())]);
         let answer = self.remote.query(server, wanted, timeout).await;
         let Some(keys) = answer.ok().and_then(|mut answer| answer.remove(user)) else {
@@ -179,6 +183,7 @@ impl RemoteDevices {
         };
         let change = StoreRemoteDevices {
             user_id: user.clone(),
+            asked_at,
             list,
         };
         if let Err(error) = self.store.commit(change).await {
@@ -242,6 +247,8 @@ impl RemoteDevices {
             .await
     }
 
+    /// A list as a whole. News of the user's devices may overtake it: then it is not kept, and whoever asks next, as clients
+    /// that are told of the news do, has it fetched anew.
     async fn fetch(
         &self,
         server: &ServerName,
@@ -252,6 +259,7 @@ impl RemoteDevices {
             timeout,
             ..Bounds::INTERACTIVE
         };
+        let asked_at = self.store.newest_of(Scope::Keys(user)).await.ok()?;
         let request = get_devices::Request::new(user.clone());
         let answer = self.remote.call(server, request, bounds).await.ok()?;
         if answer.user_id != *user {
@@ -276,6 +284,7 @@ impl RemoteDevices {
         };
         let change = StoreRemoteDevices {
             user_id: user.clone(),
+            asked_at,
             list: list.clone(),
         };
         self.store.commit(change).await.ok()?;

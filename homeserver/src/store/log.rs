@@ -1,6 +1,6 @@
 //! Reading the log: by scope and position, never as a whole.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Scope, Store, StoreError, entity::log};
 
@@ -182,20 +182,24 @@ impl Store {
         let mark = self.heads().mark();
         let found = match scope {
             Scope::Device(user, device) => self.newest_to_device(user, device).await?,
-            _ => self.newest_in_log(&key).await?,
+            _ => newest_in_log(self.reader(), &key).await?,
         };
         Ok(self.heads().learn(&key, found.unwrap_or(0), mark))
     }
+}
 
-    async fn newest_in_log(&self, scope: &str) -> Result<Option<i64>, StoreError> {
-        Ok(log::Entity::find()
-            .select_only()
-            .column(log::Column::Position)
-            .filter(log::Column::Scope.eq(scope))
-            .order_by_desc(log::Column::Position)
-            .limit(1)
-            .into_tuple()
-            .one(self.reader())
-            .await?)
-    }
+/// The newest position of a scope as it is written, if it has any.
+pub(super) async fn newest_in_log(
+    connection: &impl ConnectionTrait,
+    scope: &str,
+) -> Result<Option<i64>, StoreError> {
+    Ok(log::Entity::find()
+        .select_only()
+        .column(log::Column::Position)
+        .filter(log::Column::Scope.eq(scope))
+        .order_by_desc(log::Column::Position)
+        .limit(1)
+        .into_tuple()
+        .one(connection)
+        .await?)
 }

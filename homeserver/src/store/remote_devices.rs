@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use ruma::{OwnedDeviceId, OwnedUserId, RoomId, UserId};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QuerySelect,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QuerySelect,
     sea_query::{Expr, OnConflict, Query},
 };
 use serde_json::value::RawValue;
@@ -83,36 +83,43 @@ impl Store {
         &self,
         users: &[&UserId],
     ) -> Result<Vec<OwnedUserId>, StoreError> {
-        // Asked of each of their rooms: all rooms that ours are in would be far more.
-        let of_ours = |column| Expr::col(("ours", column));
-        let ours = Query::select()
-            .expr(Expr::val(1))
-            .from_as(room_members::Entity, "ours")
-            .and_where(
-                of_ours(room_members::Column::RoomId)
-                    .equals((room_members::Entity, room_members::Column::RoomId)),
-            )
-            .and_where(of_ours(room_members::Column::IsLocal).eq(true))
-            .and_where(of_ours(room_members::Column::Membership).eq(Membership::Join.as_str()))
-            .to_owned();
-        let mut found = Vec::new();
-        for some in users.chunks(USERS_PER_QUERY_MAX) {
-            let names: Vec<String> = room_members::Entity::find()
-                .select_only()
-                .column(room_members::Column::UserId)
-                .distinct()
-                .filter(room_members::Column::UserId.is_in(some.iter().map(|user| user.as_str())))
-                .filter(room_members::Column::Membership.eq(Membership::Join.as_str()))
-                .filter(Expr::exists(ours.clone()))
-                .into_tuple()
-                .all(self.reader())
-                .await?;
-            for name in names {
-                found.push(user_id(name)?);
-            }
-        }
-        Ok(found)
+        shared(self.reader(), users).await
     }
+}
+
+async fn shared(
+    connection: &impl ConnectionTrait,
+    users: &[&UserId],
+) -> Result<Vec<OwnedUserId>, StoreError> {
+    // Asked of each of their rooms: all rooms that ours are in would be far more.
+    let of_ours = |column| Expr::col(("ours", column));
+    let ours = Query::select()
+        .expr(Expr::val(1))
+        .from_as(room_members::Entity, "ours")
+        .and_where(
+            of_ours(room_members::Column::RoomId)
+                .equals((room_members::Entity, room_members::Column::RoomId)),
+        )
+        .and_where(of_ours(room_members::Column::IsLocal).eq(true))
+        .and_where(of_ours(room_members::Column::Membership).eq(Membership::Join.as_str()))
+        .to_owned();
+    let mut found = Vec::new();
+    for some in users.chunks(USERS_PER_QUERY_MAX) {
+        let names: Vec<String> = room_members::Entity::find()
+            .select_only()
+            .column(room_members::Column::UserId)
+            .distinct()
+            .filter(room_members::Column::UserId.is_in(some.iter().map(|user| user.as_str())))
+            .filter(room_members::Column::Membership.eq(Membership::Join.as_str()))
+            .filter(Expr::exists(ours.clone()))
+            .into_tuple()
+            .all(connection)
+            .await?;
+        for name in names {
+            found.push(user_id(name)?);
+        }
+    }
+    Ok(found)
 }
 
 fn raw(json: String) -> Result<Box<RawValue>, StoreError> {
@@ -123,11 +130,14 @@ fn user_id(id: String) -> Result<OwnedUserId, StoreError> {
     OwnedUserId::try_from(id).map_err(|_| StoreError::corrupt("remote_device_lists", "user_id"))
 }
 
-/// Keeps a list that was fetched as a whole.
+/// Keeps a list that was fetched as a whole, unless it may be old already: a change was told since it was asked for, or we
+/// share no room with the user any longer and hear of none.
 #[derive(Clone, Debug)]
 pub struct StoreRemoteDevices {
     /// Whose.
     pub user_id: OwnedUserId,
+    /// The newest position of the user's [`Scope::Keys`] when the list was asked for.
+    pub asked_at: i64,
     /// The list.
     pub list: RemoteDeviceList,
 }
@@ -136,6 +146,11 @@ impl Change for StoreRemoteDevices {
     type Output = ();
 
     async fn apply(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let changed_at = tx.newest_in_log(Scope::Keys(&self.user_id)).await?;
+        if changed_at > self.asked_at || shared(tx.connection(), &[&self.user_id]).await?.is_empty()
+        {
+            return Ok(());
+        }
         forget(tx, std::slice::from_ref(&self.user_id.to_string())).await?;
         let text = |json: &Option<Box<RawValue>>| json.as_ref().map(|json| json.get().to_owned());
         let row = lists::ActiveModel {

@@ -145,6 +145,20 @@ impl Tx {
         self.head
     }
 
+    /// The newest position of a scope, of what this transaction appended or else of what was there before; 0 if there is none.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(super) async fn newest_in_log(&self, scope: Scope<'_>) -> Result<i64, StoreError> {
+        let scope = scope.to_string();
+        let appended = self.appended.iter().rev().find(|row| row.scope == scope);
+        if let Some(row) = appended {
+            return Ok(row.position);
+        }
+        let before = super::log::newest_in_log(&self.connection, &scope).await?;
+        Ok(before.unwrap_or(0))
+    }
+
     /// Leaves out some positions.
     pub(super) fn skip(&mut self, positions: i64) {
         self.head = self.head.saturating_add(positions);

@@ -46,6 +46,22 @@ struct World {
     peer: Peer,
 }
 
+/// What an event of Bob's membership leaves in the database.
+fn bob_becomes(room: &OwnedRoomId, membership: Membership) -> RoomAppend {
+    let member = NewMembership {
+        user_id: bob().to_owned(),
+        membership: Some(membership),
+        event_id: "$event".try_into().unwrap(),
+        is_local: false,
+        stripped_state: None,
+    };
+    RoomAppend {
+        room_id: Some(room.clone()),
+        members: vec![member],
+        ..RoomAppend::default()
+    }
+}
+
 fn alice() -> &'static UserId {
     user_id!("@alice:here.org")
 }
@@ -123,18 +139,7 @@ impl World {
 
     /// Sets Bob's membership, as an append of his event does.
     async fn set(&self, room: &OwnedRoomId, membership: Membership) {
-        let member = NewMembership {
-            user_id: bob().to_owned(),
-            membership: Some(membership),
-            event_id: "$event".try_into().unwrap(),
-            is_local: false,
-            stripped_state: None,
-        };
-        let append = RoomAppend {
-            room_id: Some(room.clone()),
-            members: vec![member],
-            ..RoomAppend::default()
-        };
+        let append = bob_becomes(room, membership);
         self.app.store.commit(append).await.unwrap().output.unwrap();
         self.app.rooms.forget_room(room);
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     accounts::keys::KeyQuery,
-    store::{READ, ReceiptRow, ReceiveToDevice, SendToDevice},
+    store::{ChangeRemoteDevices, READ, ReceiptRow, ReceiveToDevice, RemoteChange, SendToDevice},
 };
 
 #[tokio::test]
@@ -163,6 +163,62 @@ async fn a_missed_change_is_made_up_for_by_a_query_where_the_server_gives_no_lis
         .await;
     assert_eq!(world.devices().await, ["C", "D"]);
     assert_eq!(world.network.count(peer_name()), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_list_that_changed_while_it_was_fetched_is_not_kept() {
+    let world = World::start().await;
+    world.shared_room().await;
+    world.edu("0", "m.presence", json!({"push": []})).await;
+    let store = Arc::clone(&world.app.store);
+    world.network.serve(peer_name(), move |request| {
+        assert!(
+            request.uri().path().contains("/user/devices/"),
+            "{}",
+            request.uri()
+        );
+        // The news of a first device overtakes the list that lacks it.
+        let news = ChangeRemoteDevices {
+            user_id: bob().to_owned(),
+            change: RemoteChange::Device {
+                device_id: "B".into(),
+                keys: Some(serde_json::value::to_raw_value(&device(bob(), "B")).unwrap()),
+                stream_id: 1,
+                prev_id: Vec::new(),
+            },
+        };
+        let told = store.commit(news);
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(told)).unwrap();
+        let body = json!({"user_id": bob(), "stream_id": 0, "devices": []});
+        answer(200, body.to_string())
+    });
+    assert_eq!(world.devices().await, Vec::<String>::new());
+    assert_eq!(world.key_changes(bob()).await, 1);
+    // Clients, who were told, ask again, and are not served what was old when it came.
+    world.publish(1, &["B"]);
+    assert_eq!(world.devices().await, ["B"]);
+    let asked = world.network.count(peer_name());
+    assert_eq!(world.devices().await, ["B"]);
+    assert_eq!(world.network.count(peer_name()), asked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_list_is_not_kept_of_a_user_who_left_while_it_was_fetched() {
+    let world = World::start().await;
+    let room = world.shared_room().await;
+    world.edu("0", "m.presence", json!({"push": []})).await;
+    let store = Arc::clone(&world.app.store);
+    world.network.serve(peer_name(), move |_| {
+        let left = store.commit(bob_becomes(&room, Membership::Leave));
+        let left = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(left));
+        left.unwrap().output.unwrap();
+        let devices = [json!({"device_id": "A", "keys": device(bob(), "A")})];
+        let body = json!({"user_id": bob(), "stream_id": 5, "devices": devices});
+        answer(200, body.to_string())
+    });
+    assert_eq!(world.devices().await, ["A"]);
+    let known = world.app.store.remote_device_lists(&[bob()]).await;
+    assert!(known.unwrap().is_empty());
 }
 
 #[tokio::test]

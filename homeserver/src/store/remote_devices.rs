@@ -212,21 +212,11 @@ impl Change for ChangeRemoteDevices {
             .one(tx.connection())
             .await?;
         let reference = match &self.change {
-            RemoteChange::Device {
-                device_id,
-                stream_id,
-                ..
-            } => {
-                if row
-                    .as_ref()
-                    .is_some_and(|row| !row.stale && *stream_id <= row.stream_id)
-                {
-                    return Ok(true);
-                }
-                Some(device_id.to_string())
-            }
+            RemoteChange::Device { device_id, .. } => Some(device_id.to_string()),
             RemoteChange::CrossSigning { .. } => None,
         };
+        // Clients are told even of what the list holds already: one may have been answered from an older list, fetched for it
+        // beside that which is kept.
         tx.append(Scope::Keys(&self.user_id), LogKind::DeviceList, reference);
         let Some(row) = row.filter(|row| !row.stale) else {
             return Ok(false);
@@ -238,6 +228,9 @@ impl Change for ChangeRemoteDevices {
                 stream_id,
                 prev_id,
             } => {
+                if *stream_id <= row.stream_id {
+                    return Ok(true);
+                }
                 let is_next = prev_id.iter().all(|prev| *prev == row.stream_id);
                 if is_next {
                     match keys {

@@ -1,7 +1,8 @@
 //! `PUT /_matrix/federation/v1/send/{txnId}`: events and EDUs of another server.
 //!
 //! Invariant: a transaction is carried out once and answered the same way each time; it goes on to its end even if the peer
-//! hangs up. One bad event or EDU never fails it.
+//! hangs up. One bad event or EDU never fails it. Messages to devices come first: one may hold the key to an event beside it,
+//! and clients look for it when they see the event.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv1sendtxnid>
 
@@ -21,6 +22,7 @@ use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, ServerName,
     api::{error::ErrorKind, federation::transactions::send_transaction_message::v1},
     room_version_rules::RoomVersionRules,
+    serde::Raw,
 };
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -94,10 +96,15 @@ async fn take(
     if let Some(response) = app.store.inbound_response(origin, id).await? {
         return Ok(response);
     }
-    let outcomes = take_pdus(app, origin, request.pdus).await?;
     let now_ms = app.clock.now_ms();
-    for edu in &request.edus {
-        app.ephemeral.receive(origin, edu.json(), now_ms).await?;
+    let (messages, others): (Vec<_>, Vec<_>) =
+        (request.edus.iter().map(Raw::json)).partition(|edu| is_for_devices(edu));
+    for edu in messages {
+        app.ephemeral.receive(origin, edu, now_ms).await?;
+    }
+    let outcomes = take_pdus(app, origin, request.pdus).await?;
+    for edu in others {
+        app.ephemeral.receive(origin, edu, now_ms).await?;
     }
     let pdus: BTreeMap<_, _> = outcomes
         .into_iter()
@@ -117,6 +124,16 @@ async fn take(
     };
     app.store.commit(change).await?;
     Ok(response)
+}
+
+/// Whether an EDU brings messages to devices.
+fn is_for_devices(edu: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Named {
+        edu_type: String,
+    }
+    serde_json::from_str::<Named>(edu.get())
+        .is_ok_and(|named| named.edu_type == "m.direct_to_device")
 }
 
 /// Takes the events: rooms beside each other, the events of a room in their order.

@@ -7,6 +7,7 @@ use passeur_protocol::{
 };
 
 use super::*;
+use crate::store::Scope;
 
 impl Hostile {
     /// Sends the text of a transaction, signed as it is.
@@ -209,4 +210,46 @@ async fn an_event_of_64_kib_is_taken_and_one_of_a_byte_more_is_not() {
     let (_, answer) = evil.transaction(here, "2", &exact).await;
     assert_eq!(answer["pdus"][id], json!({}));
     assert_eq!(here.bodies(room).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_is_there_before_the_event_that_it_opens() {
+    let siege = Siege::start().await;
+    let Siege {
+        here, evil, room, ..
+    } = &siege;
+    let account = json!({
+        "username": "ann", "password": "quetzal feathers", "auth": { "type": "m.login.dummy" },
+    });
+    let request = Request::post("/_matrix/client/v3/register");
+    let request = request.body(Body::from(account.to_string())).unwrap();
+    let response = router::client(&here.app).oneshot(request).await.unwrap();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let ann: Value = serde_json::from_slice(&bytes).unwrap();
+    let (name, device) = (
+        ann["user_id"].as_str().unwrap(),
+        ann["device_id"].as_str().unwrap(),
+    );
+    let made = siege.mallory_says("locked").await;
+    let event = evil.sign(&*here.now(room).await, &made);
+    let key = json!({
+        "content": {
+            "message_id": "1", "messages": { name: { device: { "key": 1 } } }, "sender": mallory(), "type": "m.room.encrypted",
+        },
+        "edu_type": "m.direct_to_device",
+    });
+    let body = format!(
+        r#"{{"edus":[{key}],"origin":"evil.example","origin_server_ts":1,"pdus":[{}]}}"#,
+        text_of(&event)
+    );
+    let (status, answer) = evil.transaction(here, "1", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(here.bodies(room).await, ["locked"]);
+    let (store, ann) = (&here.app.store, user(name));
+    let waiting = store.to_device_of(&ann, device.into(), 0, i64::MAX, 10, 0);
+    let newest = store.newest_of(Scope::Room(room)).await.unwrap();
+    let [key] = &waiting.await.unwrap()[..] else {
+        panic!("one message waits");
+    };
+    assert!(key.position < newest, "{} {newest}", key.position);
 }

@@ -265,6 +265,8 @@ pub struct SyncOutcome {
     pub to_device: Vec<ToDeviceEvent>,
     /// Rooms and sessions whose keys arrived: events that were undecryptable for want of them can be tried again.
     pub new_room_keys: Vec<(OwnedRoomId, String)>,
+    /// Sessions of which it is now known why their keys do not come.
+    pub withheld: Vec<String>,
     /// What the user should be told.
     pub notices: Vec<Notice>,
 }

@@ -107,7 +107,7 @@ impl OlmMachine {
                 sender: event.sender,
                 reason: RoomKeyRefusal::NotEncrypted,
             }),
-            "m.room_key.withheld" => self.receive_withheld(&event.content)?,
+            "m.room_key.withheld" => self.receive_withheld(&event.content, outcome)?,
             "m.room_key_request" => self.answer_key_request(&event.sender, &event.content)?,
             "m.secret.request" => self.answer_secret_request(&event.sender, &event.content)?,
             // Secrets are taken over Olm only, and a dummy says nothing.
@@ -157,7 +157,7 @@ impl OlmMachine {
                 self.receive_secret(&decrypted, &mut outcome.notices)?;
                 decrypted.content.values_mut().for_each(wipe);
             }
-            "m.room_key.withheld" => self.receive_withheld(&decrypted.content)?,
+            "m.room_key.withheld" => self.receive_withheld(&decrypted.content, outcome)?,
             // Requests come in the clear; an encrypted event inside another is nobody's honest message.
             "m.room_key_request" | "m.secret.request" | "m.dummy" | "m.room.encrypted" => {}
             kind => {
@@ -265,7 +265,11 @@ impl OlmMachine {
     }
 
     /// Remembers why a key does not come. Anyone can write such a notice: it explains, and proves nothing.
-    fn receive_withheld(&mut self, content: &JsonObject) -> Result<(), CryptoError> {
+    fn receive_withheld(
+        &mut self,
+        content: &JsonObject,
+        outcome: &mut SyncOutcome,
+    ) -> Result<(), CryptoError> {
         let text = |name: &str| {
             content
                 .get(name)
@@ -275,10 +279,13 @@ impl OlmMachine {
         let (Some(session_id), Some(code)) = (text("session_id"), text("code")) else {
             return Ok(());
         };
-        if self.withheld.len() < WITHHELD_MAX || self.withheld.contains_key(session_id) {
+        let known = self.withheld.get(session_id);
+        let is_news = known.is_none_or(|known| known != code);
+        if is_news && (known.is_some() || self.withheld.len() < WITHHELD_MAX) {
             self.pending
                 .put(super::changes::Table::Withheld, session_id, &code)?;
             self.withheld.insert(session_id.to_owned(), code.to_owned());
+            outcome.withheld.push(session_id.to_owned());
         }
         Ok(())
     }

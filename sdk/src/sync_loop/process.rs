@@ -73,9 +73,7 @@ impl Client {
         if let Err(error) = self.send_outgoing().await {
             tracing::debug!(%error, "key requests will be sent later");
         }
-        if let Err(error) = self.send_room_messages(messages).await {
-            tracing::warn!(%error, "a verification cannot go on");
-        }
+        self.go_on_verifying(messages).await;
         self.back_up_later();
         self.wake_queue();
         Ok(())
@@ -95,6 +93,12 @@ impl Client {
         });
     }
 
+    async fn go_on_verifying(&self, messages: Vec<RoomMessage>) {
+        if let Err(error) = self.send_room_messages(messages).await {
+            tracing::warn!(%error, "a verification cannot go on");
+        }
+    }
+
     /// Tries events again that wait for these keys.
     pub(crate) async fn try_waiting(
         &self,
@@ -103,16 +107,18 @@ impl Client {
         let waiting = self.waiting_events();
         let tried = self.step(|machine, now_ms| {
             let mut changes = Changes::new();
-            let (events, no_longer) = retry(machine, &waiting, keys, now_ms, &mut changes);
+            let retried = retry(machine, &waiting, (keys, &[]), now_ms, &mut changes)?;
             let mut batch = Batch::from(changes);
-            batch.inbox_delete.clone_from(&no_longer);
-            Ok::<_, CryptoError>((batch, (events, no_longer)))
+            batch.inbox_delete.clone_from(&retried.no_longer);
+            Ok::<_, CryptoError>((batch, (retried, machine.take_room_messages())))
         });
-        let (events, no_longer) = tried.await??;
-        self.set_waiting((Vec::new(), no_longer));
-        for event in self.shown(events) {
+        let (retried, messages) = tried.await??;
+        self.set_waiting((Vec::new(), retried.no_longer));
+        self.tell_notices(retried.notices);
+        for event in self.shown(retried.events) {
             self.tell(event);
         }
+        self.go_on_verifying(messages).await;
         Ok(())
     }
 
@@ -145,8 +151,10 @@ fn take_in(
     for room in &digest.rooms {
         follow(machine, room, &mut changes)?;
     }
-    let keys = std::mem::take(&mut outcome.new_room_keys);
-    let (mut events, no_longer) = retry(machine, waiting, &keys, now_ms, &mut changes);
+    let news = (&*outcome.new_room_keys, &*outcome.withheld);
+    let retried = retry(machine, waiting, news, now_ms, &mut changes)?;
+    let (mut events, no_longer) = (retried.events, retried.no_longer);
+    outcome.notices.extend(retried.notices);
     // A device of ours may have been verified meanwhile, and have their keys.
     for item in waiting
         .values()
@@ -247,33 +255,49 @@ fn follow(
     Ok(())
 }
 
-/// Tries events again whose keys have arrived.
+/// What became of events that waited.
+#[derive(Default)]
+struct Retried {
+    /// Those of which there is something new to tell.
+    events: Vec<Event>,
+    notices: Vec<Notice>,
+    /// Those that wait no more.
+    no_longer: Vec<i64>,
+}
+
+/// Tries events again whose keys have arrived, or will not for a reason that is known now.
 fn retry(
     machine: &mut OlmMachine,
     waiting: &BTreeMap<i64, WaitingEvent>,
-    keys: &[(OwnedRoomId, String)],
+    (keys, withheld): (&[(OwnedRoomId, String)], &[String]),
     now_ms: u64,
     changes: &mut Changes,
-) -> (Vec<Event>, Vec<i64>) {
-    let mut events = Vec::new();
-    let mut no_longer = Vec::new();
+) -> Result<Retried, CryptoError> {
+    let mut retried = Retried::default();
     for item in waiting.values() {
+        let explained = withheld.contains(&item.session_id);
         let arrived = keys.iter().any(|(room_id, session_id)| {
             *room_id == item.room_id && *session_id == item.session_id
         });
-        if !arrived {
+        if !arrived && !explained {
             continue;
         }
         let Some(event) = reveal(machine, &item.room_id, &item.event, now_ms, changes) else {
-            no_longer.push(item.id);
+            retried.no_longer.push(item.id);
             continue;
         };
         if missing_session(&event).is_none() {
-            no_longer.push(item.id);
-            events.push(event);
+            retried.no_longer.push(item.id);
+            if let Some((made, notices)) = follow_verification(machine, &event, now_ms)? {
+                changes.extend(made);
+                retried.notices.extend(notices);
+            }
+        } else if !explained {
+            continue;
         }
+        retried.events.push(event);
     }
-    (events, no_longer)
+    Ok(retried)
 }
 
 /// The session whose key has not arrived.

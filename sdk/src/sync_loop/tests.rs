@@ -5,14 +5,17 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use ruma::RoomId;
+use ruma::{RoomId, api::client::keys::get_keys};
 use serde_json::Value;
 
 use super::*;
 use crate::{
     client::Protection,
-    clock::ManualClock,
-    crypto::{CryptoError, PlaintextVerdict, Record},
+    clock::{ManualClock, SystemRng},
+    crypto::{
+        CryptoError, EncryptOptions, IncomingResponse, OlmMachine, OutgoingBody, PlaintextVerdict,
+        Record, RoomKeySettings, Undecryptable, encrypt_key_export,
+    },
     fake_server::{FakeServer, PATIENCE, joined, room, timeline},
     store::{
         AccountBinding, Batch, InboxItem, MemoryStore, RoomEntry, SendQueueItem, Store, StoreError,
@@ -352,12 +355,89 @@ async fn an_event_that_waits_for_its_key_is_kept_once() {
     });
     server.push_sync(joined(&room("a"), true));
     alice.sync_once(PATIENCE).await.unwrap();
+    let mut events = alice.events();
     for _ in 0..3 {
         server.push_sync(timeline(&room("a"), &event));
         alice.sync_once(PATIENCE).await.unwrap();
     }
     assert_eq!(alice.waiting_events().len(), 1);
     assert_eq!(alice.inner.store.inbox().await.unwrap().len(), 1);
+    // Why its key does not come may be known later. It waits on: anybody can write such a notice.
+    let withheld = json!({"to_device": {"events": [{
+        "type": "m.room_key.withheld", "sender": "@bob:two",
+        "content": {"room_id": room("a"), "session_id": "unknown", "code": "m.unverified"},
+    }]}});
+    server.push_sync(withheld.clone());
+    server.push_sync(withheld);
+    alice.sync_once(PATIENCE).await.unwrap();
+    alice.sync_once(PATIENCE).await.unwrap();
+    let mut codes = Vec::new();
+    for _ in 0..4 {
+        match &events.next().await.unwrap().protection {
+            Protection::Undecryptable(Undecryptable::MissingRoomKey { withheld, .. }) => {
+                codes.push(withheld.clone());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(codes, [None, None, None, Some("m.unverified".to_owned())]);
+    assert_eq!(alice.waiting_events().len(), 1);
+}
+
+/// Bob's request to verify, encrypted, and a file with the key to it.
+fn encrypted_request(now_ms: u64) -> (Value, String) {
+    let bob = ruma::user_id!("@bob:two");
+    let staged = OlmMachine::create(bob, "BOB".into(), 1).unwrap();
+    let (_, mut machine) = staged.into_parts();
+    let room = room("a");
+    drop(machine.set_room_encrypted(&room).unwrap());
+    drop(machine.update_tracked_users(&[bob.to_owned()]).unwrap());
+    for request in machine.outgoing_requests(now_ms).unwrap() {
+        if let OutgoingBody::KeysQuery(_) = request.body {
+            let mut nobody = get_keys::v3::Response::new();
+            nobody.device_keys.insert(bob.to_owned(), [].into());
+            let answer = IncomingResponse::KeysQuery(nobody);
+            drop(
+                machine
+                    .mark_request_as_sent(&request.id, answer, now_ms)
+                    .unwrap(),
+            );
+        }
+    }
+    let settings = RoomKeySettings::default();
+    drop(
+        machine
+            .share_room_key(&room, &[], &settings, now_ms)
+            .unwrap(),
+    );
+    let content = json!({
+        "msgtype": "m.key.verification.request", "body": "", "to": "@alice:one", "from_device": "BOB", "methods": ["m.sas.v1"],
+    });
+    let content = content.as_object().unwrap().clone().into_iter().collect();
+    let options = EncryptOptions::default();
+    let staged = machine.encrypt_room_event(&room, "m.room.message", &content, options, now_ms);
+    let (_, content) = staged.unwrap().into_parts();
+    let event = json!({
+        "type": "m.room.encrypted", "event_id": "$ask", "sender": bob, "origin_server_ts": now_ms, "content": content,
+    });
+    let keys = machine.export_room_keys().unwrap();
+    (event, encrypt_key_export(&keys, "secret", &SystemRng))
+}
+
+#[tokio::test]
+async fn a_verification_whose_key_comes_late_is_taken() {
+    let server = FakeServer::start().await;
+    let alice = server.alice(Arc::new(MemoryStore::new())).await;
+    server.push_sync(joined(&room("a"), true));
+    alice.sync_once(PATIENCE).await.unwrap();
+    let (event, key) = encrypted_request(alice.now_ms());
+    server.push_sync(timeline(&room("a"), &event));
+    alice.sync_once(PATIENCE).await.unwrap();
+    assert!(alice.verifications().await.unwrap().is_empty());
+    alice.import_room_keys(&key, "secret").await.unwrap();
+    let all = alice.verifications().await.unwrap();
+    let flows: Vec<&str> = all.iter().map(|one| one.flow_id.as_str()).collect();
+    assert_eq!(flows, ["$ask"]);
 }
 
 /// A well-formed ciphertext whose key nobody has: version, index, some bytes, and a MAC and a signature of noise.

@@ -54,7 +54,7 @@ impl Client {
     ) -> Result<Verification, ClientError> {
         let content = self
             .ask(|machine| machine.verification_request_content(user))
-            .await?;
+            .await??;
         let sending = room.queue("m.room.message", content, SendOptions::default());
         let event_id = sending.await?.event_id(REQUEST_PATIENCE).await;
         let event_id = event_id.map_err(|_| ClientError::NotSent)?;

@@ -107,6 +107,8 @@ pub struct OlmMachine {
     pub(super) unanswered: Vec<Unanswered>,
     /// By the verification's name.
     pub(super) verifications: BTreeMap<String, Flow>,
+    /// Who is being asked in a room, by an event whose id is not known yet.
+    pub(super) asking: BTreeSet<OwnedUserId>,
     /// What this device can do with codes.
     pub(super) qr_abilities: QrAbilities,
     /// Messages of verifications that the program has not fetched yet.
@@ -210,6 +212,7 @@ impl OlmMachine {
             verifications: BTreeMap::new(),
             qr_abilities: QrAbilities::default(),
             room_messages: Vec::new(),
+            asking: BTreeSet::new(),
         }
     }
 

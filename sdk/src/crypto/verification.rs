@@ -183,13 +183,22 @@ impl OlmMachine {
 
     /// The content of the `m.room.message` by which a user is asked in a room. Once it is sent, tell
     /// [`verification_requested`](Self::verification_requested) its event id.
-    pub fn verification_request_content(&self, user_id: &UserId) -> JsonObject {
+    ///
+    /// # Errors
+    /// [`CryptoError::IdentityUnsettled`] if the user's identity has changed and nobody has accepted that,
+    /// [`CryptoError::UnknownUser`] if there is no room with the user.
+    pub fn verification_request_content(
+        &mut self,
+        user_id: &UserId,
+    ) -> Result<JsonObject, CryptoError> {
+        self.check_settled(user_id)?;
+        self.asking.insert(user_id.to_owned());
         let mut content = self.request_fields();
         let body = "You are asked to verify this conversation, which your client cannot do.";
         content.insert("msgtype".to_owned(), ROOM_REQUEST.into());
         content.insert("body".to_owned(), body.into());
         content.insert("to".to_owned(), user_id.as_str().into());
-        content
+        Ok(content)
     }
 
     /// Says that a user was asked in a room, by this event.
@@ -204,6 +213,12 @@ impl OlmMachine {
         now_ms: u64,
     ) -> Result<Staged<Verification>, CryptoError> {
         self.check_settled(user_id)?;
+        self.asking.remove(user_id);
+        // Its echo, and even the answer, may have been faster than the server's word that it was sent.
+        if let Some(known) = self.verifications.get(event_id) {
+            let view = known.view();
+            return Ok(self.stage(view));
+        }
         let mut flow = Flow::new(event_id, user_id, false, now_ms);
         flow.room_id = Some(room_id.to_owned());
         Ok(self.keep(flow))

@@ -4,7 +4,7 @@ use ruma::serde::JsonObject;
 use serde_json::{Value, json};
 
 use super::world::*;
-use crate::crypto::{Notice, RoomMessage, Trust, Verification, VerificationStage};
+use crate::crypto::{CryptoError, Notice, RoomMessage, Trust, Verification, VerificationStage};
 
 /// The type of an event, whom it is for, and what it may be changed to on its way.
 pub(super) type Meddle = fn(&str, &str, &mut Value);
@@ -389,6 +389,7 @@ pub(super) fn ready_in_room(world: &mut World, alice: &mut Client, bob: &mut Cli
         world.pump(client);
     }
     let content = alice.machine.verification_request_content(&bob.user_id());
+    let content = content.unwrap();
     let asked =
         alice
             .machine
@@ -430,4 +431,53 @@ fn in_a_room_it_goes_to_the_end_as_well() {
     assert_eq!(trust_in(&alice, &bob), Trust::Verified);
     // Nothing of it went over to-device messages.
     assert!(world.device(&bob).inbox.is_empty());
+}
+
+#[test]
+fn an_answer_that_is_faster_than_the_servers_word_is_not_lost() {
+    let (mut world, mut alice, bob) = with_identities();
+    let now_ms = world.now_ms;
+    let said = |client: &mut Client, sender: &str, id: &str, kind: &str, content: &JsonObject| {
+        let named = (id, now_ms);
+        let staged = client.machine.receive_room_verification(
+            &room(),
+            named,
+            &user(sender),
+            (kind, content),
+            now_ms,
+        );
+        client.keep(staged.unwrap())
+    };
+    let refused = alice.machine.verification_request_content(&bob.user_id());
+    assert!(matches!(refused, Err(CryptoError::UnknownUser)));
+    let staged = alice.machine.update_tracked_users(&[bob.user_id()]);
+    alice.keep(staged.unwrap());
+    world.pump(&mut alice);
+    let echo = alice.machine.verification_request_content(&bob.user_id());
+    let echo = echo.unwrap();
+    let mut forged = echo.clone();
+    forged.insert("to".to_owned(), "@carol:a.example".into());
+    said(&mut alice, "alice", "$forged", "m.room.message", &forged);
+    said(&mut alice, "alice", "$request", "m.room.message", &echo);
+    let ready = json!({
+        "from_device": "BOB1", "methods": ["m.sas.v1"],
+        "m.relates_to": {"rel_type": "m.reference", "event_id": "$request"},
+    });
+    let ready = ready.as_object().unwrap().clone().into_iter().collect();
+    said(
+        &mut alice,
+        "bob",
+        "$ready",
+        "m.key.verification.ready",
+        &ready,
+    );
+    let asked =
+        alice
+            .machine
+            .verification_requested(&room(), "$request", &bob.user_id(), world.now_ms);
+    assert_eq!(alice.keep(asked.unwrap()).stage, VerificationStage::Ready);
+    assert_eq!(stage(&alice), VerificationStage::Ready);
+    // Once the request has its name, no other event passes for it.
+    said(&mut alice, "alice", "$again", "m.room.message", &echo);
+    assert_eq!(stage(&alice), VerificationStage::Ready);
 }

@@ -61,15 +61,16 @@ impl OlmMachine {
     ) -> Result<Staged<Vec<Notice>>, CryptoError> {
         let mut notices = Vec::new();
         if event_type == "m.room.message" {
-            let for_us = text(content, "to") == Some(self.user_id.as_str());
-            if for_us && *sender != self.user_id {
-                let said = Said {
-                    sender,
-                    room_id: Some(room_id),
-                    verb: "request",
-                    content,
-                    flow_id: event_id,
-                };
+            let said = Said {
+                sender,
+                room_id: Some(room_id),
+                verb: "request",
+                content,
+                flow_id: event_id,
+            };
+            if *sender == self.user_id {
+                self.take_own_request(&said, now_ms, &mut notices);
+            } else if text(content, "to") == Some(self.user_id.as_str()) {
                 self.take_request(&said, Some(sent_ms), now_ms, &mut notices)?;
             }
             return Ok(self.stage(notices));
@@ -142,6 +143,20 @@ impl OlmMachine {
         flow.common = common;
         self.tell(flow, notices);
         Ok(())
+    }
+
+    /// The echo of a request that this device sends into a room, if it comes before the server has said that it was sent: the answer
+    /// may follow at once.
+    fn take_own_request(&mut self, said: &Said<'_>, now_ms: u64, notices: &mut Vec<Notice>) {
+        let asked = text(said.content, "to").and_then(|user| <&UserId>::try_from(user).ok());
+        let is_ours = said.device().is_some_and(|id| id == self.device_id)
+            && !self.verifications.contains_key(said.flow_id);
+        let Some(asked) = asked.filter(|user| is_ours && self.asking.contains(*user)) else {
+            return;
+        };
+        let mut flow = Flow::new(said.flow_id, asked, false, now_ms);
+        flow.room_id = said.room_id.map(ToOwned::to_owned);
+        self.tell(flow, notices);
     }
 
     /// A verification that the other side begins, unless there are too many, or one with the same device already: both end then.

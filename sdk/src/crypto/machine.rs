@@ -327,6 +327,10 @@ impl OlmMachine {
         match relation.and_then(serde_json::Value::as_str) {
             // The specification leaves reactions in the clear.
             Some("m.annotation") if event_type == "m.reaction" => PlaintextVerdict::Unencrypted,
+            // The steps of a verification may be in the clear, and refer to the event that began it.
+            Some("m.reference") if Self::is_verification(event_type, content) => {
+                PlaintextVerdict::Unencrypted
+            }
             Some(_) => PlaintextVerdict::Reject,
             None => PlaintextVerdict::Unencrypted,
         }

@@ -217,7 +217,9 @@ fn note_members(
     Ok(notices)
 }
 
-/// Gives the machine an event that belongs to a verification, if it is fit to: in an encrypted room only what came encrypted is.
+/// Gives the machine an event that belongs to a verification. One in the clear is taken in an encrypted room too: "verification messages
+/// may be sent unencrypted, though this is not encouraged", and some clients know no other way. A server that writes one gains what it
+/// has with those to devices, which are never encrypted: it can begin a verification and end it, but not make the strings match.
 fn follow_verification(
     machine: &mut OlmMachine,
     event: &Event,
@@ -225,8 +227,7 @@ fn follow_verification(
 ) -> Result<Option<(Changes, Vec<Notice>)>, CryptoError> {
     let content = event.content.object();
     let fit = match &event.protection {
-        Protection::Encrypted(_) => true,
-        Protection::Clear(_) => !machine.is_room_encrypted(&event.room_id),
+        Protection::Encrypted(_) | Protection::Clear(_) => true,
         Protection::Undecryptable(_) | Protection::Gone => false,
     };
     if !fit || event.state_key.is_some() || !OlmMachine::is_verification(&event.event_type, content)

@@ -14,7 +14,7 @@ use crate::{
     clock::{ManualClock, SystemRng},
     crypto::{
         CryptoError, EncryptOptions, IncomingResponse, OlmMachine, OutgoingBody, PlaintextVerdict,
-        Record, RoomKeySettings, Undecryptable, encrypt_key_export,
+        Record, RoomKeySettings, Undecryptable, VerificationStage, encrypt_key_export,
     },
     fake_server::{FakeServer, PATIENCE, joined, room, timeline},
     store::{
@@ -445,4 +445,40 @@ fn ciphertext_of_nobody() -> String {
     let mut bytes = vec![3, 8, 0, 18, 16];
     bytes.extend([7; 16 + 8 + 64]);
     base64::Engine::encode(&base64::engine::general_purpose::STANDARD_NO_PAD, bytes)
+}
+
+#[tokio::test]
+async fn a_verification_is_taken_in_the_clear_in_an_encrypted_room() {
+    let server = FakeServer::start().await;
+    let alice = server.alice(Arc::new(MemoryStore::new())).await;
+    server.push_sync(joined(&room("a"), true));
+    alice.sync_once(PATIENCE).await.unwrap();
+    let request = |id: &str, to: &str| {
+        json!({
+            "type": "m.room.message", "event_id": id, "sender": "@bob:two", "origin_server_ts": alice.now_ms(),
+            "content": {
+                "msgtype": "m.key.verification.request", "body": "", "to": to, "from_device": "BOB", "methods": ["m.sas.v1"],
+            },
+        })
+    };
+    server.push_sync(timeline(&room("a"), &request("$other", "@carol:one")));
+    server.push_sync(timeline(&room("a"), &request("$ours", "@alice:one")));
+    alice.sync_once(PATIENCE).await.unwrap();
+    alice.sync_once(PATIENCE).await.unwrap();
+    let all = alice.verifications().await.unwrap();
+    let flows: Vec<&str> = all.iter().map(|one| one.flow_id.as_str()).collect();
+    assert_eq!(flows, ["$ours"]);
+    let cancel = json!({
+        "type": "m.key.verification.cancel", "event_id": "$end", "sender": "@bob:two", "origin_server_ts": 1,
+        "content": {
+            "code": "m.user", "reason": "", "m.relates_to": {"rel_type": "m.reference", "event_id": "$ours"},
+        },
+    });
+    server.push_sync(timeline(&room("a"), &cancel));
+    alice.sync_once(PATIENCE).await.unwrap();
+    let ended = &alice.verifications().await.unwrap()[0].stage;
+    assert!(
+        matches!(ended, VerificationStage::Cancelled { by_us: false, .. }),
+        "{ended:?}"
+    );
 }

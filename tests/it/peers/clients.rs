@@ -7,8 +7,7 @@
 //!
 //! Left out is what a library cannot do. matrix-nio has neither cross-signing nor secret storage, backups or codes of withheld keys; it
 //! compares strings, but its commitment is hexadecimal and its emoji are not those of the specification. mautrix has no
-//! verification by comparing, no backup, and takes no notice of codes. matrix-js-sdk asks no other device for keys, and sends the
-//! steps of a verification in a room in the clear, where our SDK takes them for the server's.
+//! verification by comparing, no backup, and takes no notice of codes. matrix-js-sdk asks no other device for keys.
 
 pub(super) mod talk;
 
@@ -109,10 +108,10 @@ fn table() -> Vec<Row> {
         )
         .of_one_person(),
         row(trust::identities_are_seen, &[Mautrix, JsSdk, MatrixSdk]),
-        row(trust::they_ask_to_compare_emoji, &[MatrixSdk]),
-        row(trust::we_ask_to_compare_emoji, &[MatrixSdk]),
-        row(trust::they_scan_our_code, &[MatrixSdk]),
-        row(trust::we_scan_their_code, &[MatrixSdk]),
+        row(trust::they_ask_to_compare_emoji, &[JsSdk, MatrixSdk]),
+        row(trust::we_ask_to_compare_emoji, &[JsSdk, MatrixSdk]),
+        row(trust::they_scan_our_code, &[JsSdk, MatrixSdk]),
+        row(trust::we_scan_their_code, &[JsSdk, MatrixSdk]),
         row(trust::our_device_verifies_theirs, &[JsSdk, MatrixSdk]).of_one_person(),
         row(trust::their_device_verifies_ours, &[JsSdk, MatrixSdk]).of_one_person(),
         row(

@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 mod notes;
+mod receipts;
 
 use notes::Notes;
+use receipts::Readers;
 
 /// Users at each server who send all the time.
 const SENDERS_PER_SERVER: usize = 4;
@@ -134,6 +136,7 @@ async fn nothing_is_lost_on(database: Database) {
         }
     }
     let notes = Notes::start(&servers, &load).await;
+    let readers = Readers::start(&servers, &load).await;
     kill_often(&mut servers, &load, &announce, rounds).await;
     announce.send_replace(None);
     for sender in senders {
@@ -144,6 +147,7 @@ async fn nothing_is_lost_on(database: Database) {
     }
     expect_all(&mut alice, &load).await;
     expect_all(&mut bob, &load).await;
+    readers.expect_last([&alice, &bob], &load.room).await;
     notes.expect_all_once().await;
 }
 

@@ -160,6 +160,21 @@ impl Store {
         Ok(found)
     }
 
+    /// A local user's list of devices, and the position of its newest change, if there was any. The keys may be newer than that, never
+    /// older: a commit is in the database a moment before entries of the cache are dropped for it, so only what is told is looked at.
+    ///
+    /// # Errors
+    /// As [`Store::keys_of`].
+    pub async fn device_list(
+        &self,
+        user: &UserId,
+    ) -> Result<(Option<i64>, Arc<UserKeys>), StoreError> {
+        let told = self.heads().head();
+        let newest = self.device_changes_before(&[user], told).await?;
+        let keys = self.keys_of(&[user]).await?.remove(user);
+        Ok((newest.get(user).copied(), keys.unwrap_or_default()))
+    }
+
     async fn load_keys(&self, users: &[&UserId]) -> Result<HashMap<String, UserKeys>, StoreError> {
         let ids = || users.iter().map(|user| user.as_str());
         let mut loaded: HashMap<String, UserKeys> = HashMap::new();
@@ -191,4 +206,53 @@ impl Store {
 
 fn raw(json: String, table: &'static str) -> Result<Box<RawValue>, StoreError> {
     RawValue::from_string(json).map_err(|_| StoreError::corrupt(table, "content"))
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+    use sea_orm::{ActiveValue::Set, Database};
+
+    use super::*;
+    use crate::store::{Scope, entity::log, testing};
+
+    #[tokio::test]
+    async fn a_list_is_never_older_than_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = testing::open_in(folder.path()).await;
+        let ann = user_id!("@ann:here.org");
+        let (newest, keys) = store.device_list(ann).await.unwrap();
+        assert_eq!((newest, keys.devices.len()), (None, 0));
+        // A commit that is in the database already, while nobody was told of it.
+        let position = store.heads().head() + 1;
+        let url = testing::options_in(folder.path()).url;
+        let writer = Database::connect(url).await.unwrap();
+        let row = log::ActiveModel {
+            position: Set(position),
+            scope: Set(Scope::Keys(ann).to_string()),
+            kind: Set(LogKind::DeviceList as i16),
+            reference: Set(Some("A".to_owned())),
+        };
+        let keys = device_keys::ActiveModel {
+            user_id: Set(ann.to_string()),
+            device_id: Set("A".to_owned()),
+            content: Set("{}".to_owned()),
+        };
+        log::Entity::insert(row)
+            .exec_without_returning(&writer)
+            .await
+            .unwrap();
+        device_keys::Entity::insert(keys)
+            .exec_without_returning(&writer)
+            .await
+            .unwrap();
+        writer.close().await.unwrap();
+        let (newest, keys) = store.device_list(ann).await.unwrap();
+        assert_eq!((newest, keys.devices.len()), (None, 0));
+        // The control: after a restart both are there.
+        drop(store);
+        let store = testing::open_in(folder.path()).await;
+        let (newest, keys) = store.device_list(ann).await.unwrap();
+        assert_eq!((newest, keys.devices.len()), (Some(position), 1));
+    }
 }

@@ -113,8 +113,9 @@ pub(super) fn one_time_key(key_id: &str, json: &RawValue) -> Result<NewKey, Keys
     }
     let value: CanonicalJsonValue = serde_json::from_str(content)
         .map_err(|_| KeysError::Malformed("a one-time key is not canonical JSON"))?;
-    // "The server is not expected to know" other algorithms: their keys are the clients' affair.
-    let is_key = |key: Option<&str>| key.and_then(public_key).is_some();
+    // What cannot be read would break those who pass it on. Whether it is a key of its algorithm is the clients' affair: they look
+    // at it before they use it, and a server could give them another one anyhow.
+    let is_key = |key: Option<&str>| key.is_some_and(|key| !key.is_empty());
     let is_good = match (algorithm, &value) {
         ("curve25519", CanonicalJsonValue::String(key)) => is_key(Some(key.as_str())),
         ("curve25519", _) => false,

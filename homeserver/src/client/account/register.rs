@@ -5,7 +5,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register>
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use http::StatusCode;
 use ruma::api::{
     client::{
@@ -14,13 +17,14 @@ use ruma::api::{
     },
     error::ErrorKind,
 };
+use serde_json::json;
 
 use crate::{
     accounts::{Login, Registration},
     app::App,
     config::RegistrationMode,
     http::{
-        decode::{ApiResult, Ruma, RumaResponse},
+        decode::{Ruma, RumaResponse, raw_json},
         error::ApiError,
         uia::{Operation, Proof},
     },
@@ -30,7 +34,7 @@ use crate::{
 pub(crate) async fn register_route(
     State(app): State<App>,
     Ruma(request): Ruma<v3::Request>,
-) -> ApiResult<v3::Response> {
+) -> Result<Response, ApiError> {
     check_kind(&request)?;
     let stage = stage_of(app.accounts.registration().mode)?;
     let user_id = app
@@ -61,15 +65,17 @@ pub(crate) async fn register_route(
         },
         login,
     };
+    let Some(session) = app.accounts.register(registration).await? else {
+        // ruma would name a device that is null.
+        return Ok(raw_json(json!({ "user_id": user_id }).to_string()));
+    };
+    let tokens = app.tokens.issue(&session)?;
     let mut response = v3::Response::new(user_id);
-    if let Some(session) = app.accounts.register(registration).await? {
-        let tokens = app.tokens.issue(&session)?;
-        response.access_token = Some(tokens.access_token);
-        response.refresh_token = tokens.refresh_token;
-        response.expires_in = tokens.expires_in;
-        response.device_id = Some(session.device_id);
-    }
-    Ok(RumaResponse(response))
+    response.access_token = Some(tokens.access_token);
+    response.refresh_token = tokens.refresh_token;
+    response.expires_in = tokens.expires_in;
+    response.device_id = Some(session.device_id);
+    Ok(RumaResponse(response).into_response())
 }
 
 /// Refuses what is not registered here: guests and users of application services.

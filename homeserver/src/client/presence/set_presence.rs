@@ -14,6 +14,17 @@ use crate::{
     },
 };
 
+/// Refuses what is none of the three that there are.
+///
+/// # Errors
+/// 400 `M_INVALID_PARAM`.
+pub(crate) fn check(presence: &PresenceState) -> Result<(), ApiError> {
+    match presence {
+        PresenceState::Online | PresenceState::Offline | PresenceState::Unavailable => Ok(()),
+        _ => Err(ApiError::invalid_param("There is no such presence")),
+    }
+}
+
 /// Says how the requester is. It is accepted, and without effect, if presence is off.
 pub(crate) async fn set_presence_route(
     State(app): State<App>,
@@ -21,13 +32,7 @@ pub(crate) async fn set_presence_route(
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<v3::Response> {
     requester.must_be(&request.user_id)?;
-    let is_known = matches!(
-        request.presence,
-        PresenceState::Online | PresenceState::Offline | PresenceState::Unavailable
-    );
-    if !is_known {
-        return Err(ApiError::invalid_param("There is no such presence"));
-    }
+    check(&request.presence)?;
     app.presence
         .set(&requester.user_id, request.presence, request.status_msg);
     Ok(RumaResponse(v3::Response::new()))

@@ -13,6 +13,7 @@ use ruma::api::client::{
 use crate::{
     accounts::SessionState,
     app::App,
+    client::presence::set_presence,
     http::{
         decode::{Ruma, raw_json},
         error::ApiError,
@@ -32,12 +33,16 @@ pub(crate) fn sync_events_route(
     let timeout = request.timeout.unwrap_or_default();
     let session = Arc::clone(&requester.session_id);
     let presence = request.set_presence.clone();
-    app.presence.synced(&requester.user_id, presence);
+    let checked = set_presence::check(&presence);
+    if checked.is_ok() {
+        app.presence.synced(&requester.user_id, presence);
+    }
     let asked = {
         let app = app.clone();
         Box::pin(async move { sync_request(&app, requester, request).await })
     };
     async move {
+        checked?;
         let request = asked.await?;
         tokio::select! {
             biased;

@@ -178,3 +178,57 @@ async fn mutual_rooms_are_those_of_both() {
     let answer = expect_ok(server.get(&alice, &path("@nobody:example.net")).await);
     assert_eq!(answer, json!({"joined": [], "count": 0}));
 }
+
+#[tokio::test]
+async fn a_sync_says_of_nobody_that_they_are_what_nobody_is() {
+    let server = Server::with(|config| config.presence.enabled = true).await;
+    let alice = server.register("alice").await;
+    let sync = |presence: &str| format!("/sync?set_presence={presence}");
+    let path = format!("/presence/{}/status", alice.id);
+    let answer = server.get(&alice, &sync("asleep")).await;
+    expect(&answer, 400, "M_INVALID_PARAM");
+    let shown = expect_ok(server.get(&alice, &path).await);
+    assert_eq!(shown["presence"], "offline");
+    expect_ok(server.get(&alice, &sync("unavailable")).await);
+    let shown = expect_ok(server.get(&alice, &path).await);
+    assert_eq!(shown["presence"], "unavailable");
+}
+
+#[tokio::test]
+async fn who_registers_without_logging_in_is_told_the_name_alone() {
+    let server = Server::start().await;
+    let body = json!({
+        "username": "alice", "password": "quetzal feathers", "inhibit_login": true, "auth": {"type": "m.login.dummy"},
+    });
+    let answer = expect_ok(server.call("POST", "/register", "", body).await);
+    assert_eq!(answer, json!({"user_id": "@alice:example.org"}));
+}
+
+#[tokio::test]
+async fn one_time_keys_are_the_clients_affair_if_they_can_be_read() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let upload = |keys: Value| json!({"one_time_keys": keys});
+    let signatures = json!({alice.id.as_str(): {"ed25519:A": "x"}});
+    for good in [
+        json!({"curve25519:A": "of some form"}),
+        json!({"signed_curve25519:A": {"key": "of some form", "signatures": signatures}}),
+        json!({"org.example.new:A": {"parts": [1, 2]}}),
+    ] {
+        expect_ok(server.post(&alice, "/keys/upload", upload(good)).await);
+    }
+    for bad in [
+        json!({"curve25519:B": {"key": "x"}}),
+        json!({"curve25519:B": ""}),
+        json!({"signed_curve25519:B": "x"}),
+        json!({"signed_curve25519:B": {"key": 3, "signatures": signatures}}),
+        json!({"signed_curve25519:B": {"key": "x"}}),
+        json!({"org.example.new:B": 3}),
+    ] {
+        let answer = server.post(&alice, "/keys/upload", upload(bad)).await;
+        expect(&answer, 400, "M_INVALID_PARAM");
+    }
+    let nameless = upload(json!({"B": "x"}));
+    let answer = server.post(&alice, "/keys/upload", nameless).await;
+    expect(&answer, 400, "M_BAD_JSON");
+}

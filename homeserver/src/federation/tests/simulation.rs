@@ -1,6 +1,7 @@
 //! A seeded simulation: several whole servers in one process, on the test's clock, over a network that delays, loses, repeats
 //! and cuts, while users talk, come, go, ban and change who may do what, and servers are restarted. When the weather has
-//! cleared, all must hold the same events, judge them alike, and agree on the state of the room.
+//! cleared, all must hold the same events, judge them alike, and agree on the state of the room, although messages have expired
+//! everywhere meanwhile; no server may have the content of one after its deadline, nor move the deadline later.
 //!
 //! Invariant: what is decided by chance is decided by the seed, so a seed that fails can be run again by its number:
 //! `PASSEUR_TEST_SEED=17 cargo test -p passeur-homeserver simulation`. Virtual time moves only when nothing is under way, and a
@@ -29,8 +30,10 @@ const ROUNDS_MAX: usize = 60;
 async fn run(seed: u64) -> Result<Vec<String>, String> {
     answer_at_once();
     let mut world = World::start(seed).await;
+    let mut undead = None;
     for _ in 0..STEPS {
         plan::step(&mut world).await;
+        undead = undead.or(world.undead().await);
     }
     world.clear().await;
     for _ in 0..ROUNDS_MAX {
@@ -42,15 +45,19 @@ async fn run(seed: u64) -> Result<Vec<String>, String> {
     let difference = world.difference().await;
     let acknowledged: BTreeSet<OwnedEventId> = std::mem::take(&mut world.acknowledged);
     let lost = world.lost(&acknowledged).await;
+    world.outlive_all().await;
+    world.purge().await;
+    undead = undead.or(world.undead().await);
     let trace = world.network.trace();
     if let Ok(file) = env::var("PASSEUR_TEST_TRACE") {
         fs::write(file, trace.join("\n")).unwrap();
     }
     world.end().await;
-    match (difference, lost) {
-        (Some(difference), _) => Err(format!("seed {seed}: {difference}")),
-        (None, Some(lost)) => Err(format!("seed {seed}: acknowledged, but lost: {lost}")),
-        (None, None) => Ok(trace),
+    match (difference, lost, undead) {
+        (Some(difference), ..) => Err(format!("seed {seed}: {difference}")),
+        (None, Some(lost), _) => Err(format!("seed {seed}: acknowledged, but lost: {lost}")),
+        (None, None, Some(undead)) => Err(format!("seed {seed}: {undead}")),
+        (None, None, None) => Ok(trace),
     }
 }
 
@@ -101,5 +108,20 @@ async fn servers_that_stay_apart_do_not_agree() {
         world.network.cut_all();
     }
     assert!(world.difference().await.is_some());
+    world.end().await;
+}
+
+/// The negative control of expiry: what nobody purges is found, and what lives is seen.
+#[tokio::test]
+async fn what_is_not_purged_is_found() {
+    let mut world = World::start(2).await;
+    world.say_for_a_while(0).await;
+    assert_eq!(world.undead().await, None);
+    assert!(world.seen_alive() > 0);
+    world.outlive_all().await;
+    let undead = world.undead().await;
+    assert!(undead.is_some_and(|undead| undead.contains("has content after its deadline")));
+    world.purge().await;
+    assert_eq!(world.undead().await, None);
     world.end().await;
 }

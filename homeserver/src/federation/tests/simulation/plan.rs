@@ -11,8 +11,10 @@ pub(super) async fn step(world: &mut World) {
     let actor = world.draw(world.people.len());
     let other = world.draw(world.people.len());
     match world.draw(100) {
-        0..45 => world.say(actor).await,
-        45..55 => {
+        0..30 => world.say(actor).await,
+        30..45 => world.say_for_a_while(actor).await,
+        45..47 => world.set_policy(actor).await,
+        47..55 => {
             let topic = format!("topic {}", world.draw(1000));
             world
                 .set_state(actor, "m.room.topic", json!({ "topic": topic }))
@@ -41,6 +43,7 @@ pub(super) async fn step(world: &mut World) {
     }
     let pause_ms = world.draw(8_000) as u64;
     world.pass(Duration::from_millis(pause_ms)).await;
+    world.purge().await;
 }
 
 /// Power levels that leave somebody at every server able to speak.

@@ -28,6 +28,9 @@ use crate::{
     store::{Direction, EventStatus, Store, StoreOptions, connection::statements},
 };
 
+mod describe;
+mod mortal;
+
 /// Turns of every task after which nothing was asked of a database nor of another server, until nothing is under way any more.
 const QUIET_TURNS: usize = 24;
 /// People of each server.
@@ -61,6 +64,7 @@ pub(super) struct World {
     room: OwnedRoomId,
     clock: MockClock,
     rng: SeededRng,
+    mortal: mortal::Mortal,
 }
 
 impl World {
@@ -96,6 +100,7 @@ impl World {
             room,
             clock,
             rng,
+            mortal: mortal::Mortal::default(),
         };
         for person in &world.people {
             let via = vec![world.nodes[0].name.clone()];
@@ -147,7 +152,13 @@ impl World {
     }
 
     /// Sends an event; that the rules refuse it is part of the plan.
-    async fn send(&mut self, actor: usize, kind: &str, state_key: Option<String>, content: Value) {
+    async fn send(
+        &mut self,
+        actor: usize,
+        kind: &str,
+        state_key: Option<String>,
+        content: Value,
+    ) -> Option<OwnedEventId> {
         let person = &self.people[actor];
         let draft = Draft {
             room_id: self.room.clone(),
@@ -159,9 +170,9 @@ impl World {
             transaction: None,
             timestamp_ms: None,
         };
-        if let Ok(id) = self.nodes[person.node].app.rooms.send(draft).await {
-            self.acknowledged.insert(id);
-        }
+        let id = self.nodes[person.node].app.rooms.send(draft).await.ok()?;
+        self.acknowledged.insert(id.clone());
+        Some(id)
     }
 
     pub(super) fn cut(&self, one: usize, other: usize, is_cut: bool) {
@@ -257,87 +268,6 @@ impl World {
             found = format!("{found}\n{}", self.describe(id).await);
         }
         Some(found)
-    }
-
-    /// An event as each server holds it, and what it rests on, for whoever looks into a seed that fails.
-    async fn describe(&self, id: &OwnedEventId) -> String {
-        let mut lines = vec![self.statuses(id).await];
-        let mut pdu = None;
-        for node in &self.nodes {
-            let held = node.app.store.event(id).await.unwrap();
-            pdu = pdu.or_else(|| held.map(|event| Arc::clone(&event.pdu)));
-        }
-        let Some(pdu) = pdu else {
-            return lines.join("\n");
-        };
-        let (depth, at) = (pdu.depth, pdu.origin_server_ts.get());
-        lines.push(format!(
-            "    by {} at depth {depth}, {at}: {}",
-            pdu.sender, pdu.content
-        ));
-        for (what, ids) in [
-            ("rests on", &pdu.auth_events),
-            ("follows", &pdu.prev_events),
-        ] {
-            for id in ids {
-                lines.push(format!("    {what} {}", self.statuses(id).await));
-            }
-        }
-        lines.join("\n")
-    }
-
-    /// The first event, by depth, after which two servers hold another state.
-    async fn parting(&self, events: &BTreeSet<&OwnedEventId>) -> Option<String> {
-        let mut by_depth = Vec::new();
-        for id in events {
-            let event = self.nodes[0].app.store.event(id).await.unwrap();
-            by_depth.extend(event.map(|event| (event.pdu.depth, (*id).clone())));
-        }
-        by_depth.sort();
-        for (depth, id) in by_depth {
-            let mut states = Vec::new();
-            for node in &self.nodes {
-                let held = node.app.store.event(&id).await.unwrap();
-                for (what, group) in [
-                    ("before", held.as_ref().and_then(|event| event.state_before)),
-                    ("after", held.as_ref().and_then(|event| event.state_after)),
-                ] {
-                    let Some(group) = group else { continue };
-                    states.push((what, node, node.app.store.state_at(group).await.unwrap()));
-                }
-            }
-            for (what, one, state) in &states {
-                for (also, other, its) in &states {
-                    if what == also && state != its {
-                        let differing = state
-                            .iter()
-                            .filter(|(place, id)| its.get(*place) != Some(id));
-                        let differing: Vec<_> = differing.collect();
-                        return Some(format!(
-                            "they part {what} {id} at depth {depth}: {} has {differing:?}, unlike {}\n{}",
-                            one.name,
-                            other.name,
-                            self.describe(&id).await
-                        ));
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    async fn statuses(&self, id: &OwnedEventId) -> String {
-        let mut line = id.to_string();
-        for node in &self.nodes {
-            match node.app.store.event(id).await.unwrap() {
-                Some(event) => {
-                    let (kind, key) = (&event.pdu.kind, &event.pdu.state_key);
-                    line = format!("{line} {:?} {kind} {key:?};", event.status);
-                }
-                None => line.push_str(" not held;"),
-            }
-        }
-        line
     }
 
     /// What somebody was told is sent and a server does not hold, if anything.

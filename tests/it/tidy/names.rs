@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The documents that say which test shows what.
-const DOCUMENTS: [&str; 1] = ["docs/adversaries.md"];
+const DOCUMENTS: [&str; 2] = ["docs/adversaries.md", "docs/expiry.md"];
 
 /// The names of functions in a file.
 fn functions(source: &Source) -> BTreeSet<String> {

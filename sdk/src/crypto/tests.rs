@@ -11,6 +11,7 @@ mod expiry;
 mod fallback;
 mod garbage;
 mod garbage_sharing;
+mod heap;
 mod identities;
 mod qr;
 mod sharing;

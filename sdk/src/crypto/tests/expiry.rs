@@ -384,3 +384,29 @@ fn edits_and_reactions_die_with_what_they_refer_to_and_replies_do_not() {
     sweep(&mut bob, deadline_ms + ExpiryClass::Days28.as_ms());
     assert!(bob.machine.deadline_of(&target_id).is_none());
 }
+
+#[test]
+fn an_edit_that_is_read_before_its_target_dies_with_it_all_the_same() {
+    let (mut world, mut alice, mut bob, members) = alice_and_bob();
+    let target = world.send(&mut alice, &members, "soon gone", lasting(HOUR));
+    let deadline_ms = world.now_ms + HOUR.as_ms();
+    world.send(&mut alice, &members, "first", EncryptOptions::default());
+    let mut content = text("stays");
+    let id = target["event_id"].clone();
+    content.insert(
+        "m.relates_to".to_owned(),
+        json!({"rel_type": "m.replace", "event_id": id}),
+    );
+    let edit = world.send_only(&mut alice, &content, EncryptOptions::default());
+    world.sync(&mut bob);
+    let edit_id = ruma::EventId::parse(edit["event_id"].as_str().unwrap()).unwrap();
+    // As long as its target was not read nothing says when it dies.
+    assert_eq!(bob.decrypt(&edit, world.now_ms).unwrap().expiry, None);
+    assert_eq!(bob.machine.deadline_of(&edit_id), None);
+    bob.restart();
+    bob.decrypt(&target, world.now_ms).unwrap();
+    let deadline = bob.machine.deadline_of(&edit_id).unwrap();
+    assert_eq!((deadline.class, deadline.at_ms), (HOUR, deadline_ms));
+    bob.restart();
+    assert_eq!(bob.body(&edit, deadline_ms), Err(Undecryptable::Expired));
+}

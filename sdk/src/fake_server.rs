@@ -8,11 +8,13 @@ use std::{
 
 use axum::{
     Router,
+    body::{Body, Bytes, to_bytes},
     extract::{
         FromRequest, Path, Query, Request, State,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
     http::{HeaderMap, StatusCode},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get, post, put},
 };
@@ -72,6 +74,10 @@ pub(crate) struct Shared {
     pub(crate) queries_fail: bool,
     /// How many key queries there were.
     pub(crate) queries: u32,
+    /// Account data by type.
+    pub(crate) account_data: serde_json::Map<String, Value>,
+    /// Every request as it came: path, query and body.
+    pub(crate) traffic: Vec<String>,
     batches: u32,
 }
 
@@ -101,6 +107,7 @@ impl FakeServer {
             done: done.clone(),
         };
         let client = "/_matrix/client/v3";
+        let data = format!("{client}/user/{{user}}/account_data/{{type}}");
         let router = Router::new()
             .route("/_matrix/client/versions", get(versions))
             .route(&format!("{client}/login"), post(login))
@@ -116,6 +123,8 @@ impl FakeServer {
                 &format!("{client}/sendToDevice/{{type}}/{{txn}}"),
                 put(to_device),
             )
+            .route(&data, any(account_data))
+            .layer(middleware::from_fn_with_state(handle.clone(), note))
             .with_state(handle);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -189,6 +198,31 @@ impl FakeServer {
         let client = self.client(store).await;
         client.login_password("alice", "secret").await.unwrap();
         client
+    }
+}
+
+async fn note(State(handle): State<Handle>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let line = format!("{} {}", parts.uri, String::from_utf8_lossy(&body));
+    handle.shared.lock().unwrap().traffic.push(line);
+    next.run(Request::from_parts(parts, Body::from(body))).await
+}
+
+async fn account_data(
+    State(handle): State<Handle>,
+    Path((_, kind)): Path<(String, String)>,
+    body: Bytes,
+) -> (StatusCode, Json) {
+    let known = &mut handle.shared.lock().unwrap();
+    let content = serde_json::from_slice(&body).map(|content| (kind.clone(), content));
+    known.account_data.extend(content);
+    match known.account_data.get(&kind) {
+        Some(content) => (StatusCode::OK, Json(content.clone())),
+        None => (
+            StatusCode::NOT_FOUND,
+            Json(json!({"errcode": "M_NOT_FOUND"})),
+        ),
     }
 }
 

@@ -364,3 +364,42 @@ fn is_refused_with(error: &ClientError, code: &str) -> bool {
 pub(super) fn is_not_found(error: &ClientError) -> bool {
     is_refused_with(error, "M_NOT_FOUND")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{fake_server::FakeServer, store::MemoryStore};
+
+    #[tokio::test]
+    async fn what_opens_the_storage_never_leaves_this_device() {
+        let server = FakeServer::start().await;
+        let client = server.alice(Arc::new(MemoryStore::new())).await;
+        let passphrase = "correct horse battery staple";
+        let recovery_key = client
+            .create_secret_storage(Some(passphrase))
+            .await
+            .unwrap();
+        let recovery_key = std::str::from_utf8(recovery_key.expose()).unwrap();
+        for typed in [recovery_key, passphrase, "another one altogether"] {
+            let opened = client.open_secret_storage(typed).await;
+            assert_eq!(opened.is_ok(), typed != "another one altogether");
+        }
+        let traffic = server.lock().traffic.join("\n");
+        // What is sent is seen here: the password of the login, for one.
+        assert!(traffic.contains(r#""password":"secret""#), "{traffic}");
+        assert!(traffic.contains(DEFAULT_KEY));
+        let bare: String = recovery_key.split_whitespace().collect();
+        for secret in [
+            recovery_key,
+            &bare,
+            &bare[..12],
+            passphrase,
+            "battery",
+            "altogether",
+        ] {
+            assert!(!traffic.contains(secret), "{secret} was sent");
+        }
+    }
+}

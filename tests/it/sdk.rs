@@ -5,6 +5,7 @@ use passeur_tests::user::{User, WAIT_MAX};
 use serde_json::json;
 
 mod alert_bot;
+mod dehydrated;
 mod identity;
 mod socket;
 

@@ -101,7 +101,18 @@ fn the_next_client_reads_what_came_while_there_was_none() {
         next.body(&event, now_ms),
         Err(Undecryptable::MissingRoomKey { .. })
     ));
+    let keys = next.machine.curve25519_key();
+    let tracked = next.machine.update_tracked_users(&members).unwrap();
+    next.keep(tracked);
+    world.pump(&mut next);
     assert_eq!(drain(&mut world, &mut next, &asleep), 1);
+    assert_eq!(next.body(&event, now_ms).unwrap(), "hello");
+    // Who said it is proved as if the key had come to this device.
+    let decrypted = next.decrypt(&event, now_ms).unwrap();
+    assert_eq!(decrypted.sender_device, Some("BOB1".into()));
+    // The woken device left nothing behind: this one is itself, also after a restart.
+    next.restart();
+    assert_eq!(next.machine.curve25519_key(), keys);
     assert_eq!(next.body(&event, now_ms).unwrap(), "hello");
 }
 

@@ -186,16 +186,24 @@ impl Client {
     }
 
     /// Makes a new identity in place of whatever there was: everyone who knew the old one is warned, and our other devices must be verified
-    /// anew.
+    /// anew. The device that waits on the server is deleted, because the old identity has signed it: have another one wait.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Http`] with the server's errcode.
+    /// [`ClientError::Http`] with the server's errcode. If the device that waits is what could not be deleted, the identity is new all the
+    /// same: [`is_cross_signed`](Self::is_cross_signed) says so, and [`delete_dehydrated_device`](Self::delete_dehydrated_device) is left to
+    /// be done.
     pub async fn reset_cross_signing(&self, password: &str) -> Result<(), ClientError> {
         let upload = self
             .staged(|machine, _| machine.reset_cross_signing())
             .await??;
-        self.upload_cross_signing(upload, password).await
+        self.upload_cross_signing(upload, password).await?;
+        // Afterwards, since what it has received would be lost for nothing if the password were wrong.
+        match self.delete_dehydrated_device().await {
+            // A server that keeps none knows no such endpoint.
+            Err(ClientError::Http(error)) if error.errcode() == Some("M_UNRECOGNIZED") => Ok(()),
+            outcome => outcome.map(drop),
+        }
     }
 
     async fn upload_cross_signing(

@@ -12,7 +12,7 @@ use passeur_tests::{
     server::TestServer,
     user::{PASSWORD, User, WAIT_MAX},
 };
-use ruma::UserId;
+use ruma::{UserId, api::client::dehydrated_device::get_dehydrated_device};
 
 use super::{encrypted_room, say};
 
@@ -89,4 +89,34 @@ async fn a_new_client_reads_what_came_while_no_other_was_there() {
     assert_eq!(storage.rehydrate_device().await.unwrap(), Some(0));
     assert!(new.client.delete_dehydrated_device().await.unwrap());
     assert!(!new.client.delete_dehydrated_device().await.unwrap());
+}
+
+/// Whether a device waits on the server.
+async fn one_waits(client: &Client) -> bool {
+    let request = get_dehydrated_device::unstable::Request::new();
+    client.request(request).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_new_identity_takes_the_device_away_that_the_old_one_signed() {
+    let ca = TestCa::new();
+    let server = TestServer::start(&ca);
+    let alice = User::register(&server, "alice").await;
+    let sdk = SdkUser::login(&server, &alice.id, &ca.file()).await;
+    sdk.client.bootstrap_cross_signing(PASSWORD).await.unwrap();
+    let recovery_key = sdk.client.create_secret_storage(None).await.unwrap();
+    let recovery_key = std::str::from_utf8(recovery_key.expose()).unwrap();
+    let storage = sdk.client.open_secret_storage(recovery_key).await.unwrap();
+    storage.dehydrate_device().await.unwrap();
+    // It stays where nothing is replaced, and where the replacement fails.
+    sdk.client.bootstrap_cross_signing(PASSWORD).await.unwrap();
+    assert!(one_waits(&sdk.client).await);
+    assert!(sdk.client.reset_cross_signing("wrong").await.is_err());
+    assert!(one_waits(&sdk.client).await);
+    sdk.client.reset_cross_signing(PASSWORD).await.unwrap();
+    assert!(!one_waits(&sdk.client).await);
+    // Where none waits there is nothing to delete, and the new identity signs another.
+    sdk.client.reset_cross_signing(PASSWORD).await.unwrap();
+    storage.dehydrate_device().await.unwrap();
+    assert!(one_waits(&sdk.client).await);
 }

@@ -1,20 +1,19 @@
 //! A homeserver for tests: it answers what a test has laid out and remembers what it was asked.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes, to_bytes},
     extract::{
         FromRequest, Path, Query, Request, State,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
     http::{HeaderMap, StatusCode},
-    middleware::{self, Next},
+    middleware,
     response::{IntoResponse, Response},
     routing::{any, get, post, put},
 };
@@ -23,6 +22,8 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 use crate::{Client, store::Store};
+
+mod extras;
 
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) queries: u32,
     /// Account data by type.
     pub(crate) account_data: serde_json::Map<String, Value>,
+    /// Answers to what is no endpoint of this server, by path.
+    pub(crate) answers: BTreeMap<String, (u16, Value)>,
     /// Every request as it came: path, query and body.
     pub(crate) traffic: Vec<String>,
     batches: u32,
@@ -123,8 +126,9 @@ impl FakeServer {
                 &format!("{client}/sendToDevice/{{type}}/{{txn}}"),
                 put(to_device),
             )
-            .route(&data, any(account_data))
-            .layer(middleware::from_fn_with_state(handle.clone(), note))
+            .route(&data, any(extras::account_data))
+            .fallback(extras::laid_out)
+            .layer(middleware::from_fn_with_state(handle.clone(), extras::note))
             .with_state(handle);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -198,31 +202,6 @@ impl FakeServer {
         let client = self.client(store).await;
         client.login_password("alice", "secret").await.unwrap();
         client
-    }
-}
-
-async fn note(State(handle): State<Handle>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 1 << 20).await.unwrap();
-    let line = format!("{} {}", parts.uri, String::from_utf8_lossy(&body));
-    handle.shared.lock().unwrap().traffic.push(line);
-    next.run(Request::from_parts(parts, Body::from(body))).await
-}
-
-async fn account_data(
-    State(handle): State<Handle>,
-    Path((_, kind)): Path<(String, String)>,
-    body: Bytes,
-) -> (StatusCode, Json) {
-    let known = &mut handle.shared.lock().unwrap();
-    let content = serde_json::from_slice(&body).map(|content| (kind.clone(), content));
-    known.account_data.extend(content);
-    match known.account_data.get(&kind) {
-        Some(content) => (StatusCode::OK, Json(content.clone())),
-        None => (
-            StatusCode::NOT_FOUND,
-            Json(json!({"errcode": "M_NOT_FOUND"})),
-        ),
     }
 }
 

@@ -48,6 +48,6 @@ pub use client::{
     Blocked, Client, ClientBuilder, ClientError, Encrypted, Ended, Event, EventContent,
     MEDIA_BYTES_MAX, NewRoom, Notification, Protection, SecretStorage, SendUpdate, Stream,
 };
-pub use room::{PAGE_EVENTS_MAX, Page, Room, Timeline};
+pub use room::{ExpirySupport, PAGE_EVENTS_MAX, Page, Room, Timeline};
 pub use send_queue::{QUEUE_ITEMS_MAX, SendFailure, SendOptions, Sending, Target};
 pub use sync_loop::SyncHandle;

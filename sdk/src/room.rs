@@ -36,7 +36,10 @@ use crate::{
     sync_loop::reveal,
 };
 
+mod expiry_support;
 mod members;
+
+pub use self::expiry_support::ExpirySupport;
 
 /// The most events in one page of history.
 pub const PAGE_EVENTS_MAX: u32 = 100;

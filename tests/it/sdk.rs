@@ -6,6 +6,7 @@ use serde_json::json;
 
 mod alert_bot;
 mod dehydrated;
+mod expiry;
 mod identity;
 mod socket;
 

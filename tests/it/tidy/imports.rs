@@ -21,6 +21,7 @@ const CONFINED: [(&str, &[&str]); 9] = [
             // Small servers that the SDK's own tests talk to.
             "sdk/src/http/tests.rs",
             "sdk/src/fake_server.rs",
+            "sdk/src/fake_server/",
         ],
     ),
     (

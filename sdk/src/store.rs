@@ -174,25 +174,35 @@ pub trait Store: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The passphrase, or the key that was given, does not open this store.
-    #[error("the passphrase or key does not open this store")]
+    #[error(
+        "the passphrase or key does not open this store: try another; without it nothing in the store can be read"
+    )]
     WrongPassphrase,
     /// The store belongs to another account.
-    #[error("the store belongs to another server, user or device")]
+    #[error(
+        "the store belongs to another server, user or device: log in as that device, or use another store"
+    )]
     WrongAccount,
     /// A file is damaged, or was tampered with.
-    #[error("the store is damaged: {what}")]
+    #[error(
+        "the store is damaged ({what}): restore a copy of all its files, or log in anew with another store"
+    )]
     Damaged {
         /// Which part.
         what: &'static str,
     },
     /// The key file is missing while the database is there: it has been wiped, or copied without its key.
-    #[error("the store's key file is missing")]
+    #[error(
+        "the store's key file is missing: put it back beside the database, or log in anew with another store"
+    )]
     KeyMissing,
     /// The store was written by a newer version of this program.
-    #[error("the store was written by a newer version of this program")]
+    #[error(
+        "the store was written by a newer version of this program: use that version; nothing has been changed"
+    )]
     NewerSchema,
     /// Another process has the store open.
-    #[error("another process has the store open")]
+    #[error("another process has the store open: end it first")]
     Locked,
     /// The store has been closed.
     #[error("the store has been closed")]

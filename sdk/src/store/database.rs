@@ -240,8 +240,8 @@ async fn migrate(connection: &DatabaseConnection) -> Result<(), StoreError> {
     Migrator::up(connection, None).await.map_err(database)
 }
 
-/// SQLite's codes for a file that is not a database, or not a whole one.
-const SQLITE_CORRUPT: [&str; 2] = ["11", "26"];
+/// SQLite's codes for a file that is not a database, or not a whole one: `SQLITE_CORRUPT` and `SQLITE_NOTADB`.
+const SQLITE_CORRUPT: [u32; 2] = [11, 26];
 
 #[expect(clippy::needless_pass_by_value, reason = "for use with map_err")]
 fn database(error: DbErr) -> StoreError {
@@ -252,7 +252,9 @@ fn database(error: DbErr) -> StoreError {
         return StoreError::Database;
     };
     let code = error.as_database_error().and_then(|error| error.code());
-    if code.is_some_and(|code| SQLITE_CORRUPT.contains(&code.as_ref())) {
+    // The lower byte is the code itself; what stands above says more of it, such as that an index is damaged.
+    let code = code.and_then(|code| code.parse::<u32>().ok());
+    if code.is_some_and(|code| SQLITE_CORRUPT.contains(&(code & 0xff))) {
         return StoreError::Damaged {
             what: "the database",
         };

@@ -38,6 +38,14 @@
 //! on the devices that were there when the user was first seen. So everybody can be reached, and a server cannot slip a device under
 //! anyone who is known. Who is a member of a room is the server's word as well: see [`MemberPolicy`].
 //!
+//! # What members are told
+//!
+//! A server can tell one member of more members, or of more devices, than another. So each device says within its messages what it is told: a
+//! digest of the room's members, and one of their identities and devices, in the first message of a session after each change, in rooms of
+//! up to [`VIEW_MEMBERS_MAX`] members. Whoever is told something else for [`VIEW_GRACE_MS`] gets a [`Notice::ViewDiffers`]
+//! ([`compare_views`](OlmMachine::compare_views)). It is an alarm, not a proof: between servers that do not reach each other it can be
+//! false, and a server that shows the same ghost to everybody, or that holds messages back for [`VIEW_AGE_MS_MAX`], is not found out by it.
+//!
 //! # Copies of keys
 //!
 //! A room key that came from a backup ([`restore_backup`](OlmMachine::restore_backup)), a file
@@ -84,6 +92,7 @@ mod tests;
 mod to_device;
 mod users;
 mod verification;
+mod views;
 
 pub(crate) use self::secret::{to_json, wipe};
 pub use self::{
@@ -113,4 +122,5 @@ pub use self::{
     },
     users::DeviceInfo,
     verification::{Emoji, QrAbilities, RoomMessage, Verification, VerificationStage},
+    views::{VIEW_AGE_MS_MAX, VIEW_GRACE_MS, VIEW_MEMBERS_MAX},
 };

@@ -51,6 +51,9 @@ struct MegolmPlaintext {
     event_type: String,
     content: JsonObject,
     room_id: OwnedRoomId,
+    /// What its sender is told of the room.
+    #[serde(default, rename = "org.passeur.view")]
+    view: Option<Value>,
 }
 
 impl OlmMachine {
@@ -83,7 +86,7 @@ impl OlmMachine {
             MegolmMessage::from_base64(ciphertext).map_err(|_| Undecryptable::Malformed)?;
         let key = self.session_for(&outer.sender, session_id)?;
         let plaintext = self.decrypt_megolm(&key, room_id, &message)?;
-        let inner: MegolmPlaintext =
+        let mut inner: MegolmPlaintext =
             serde_json::from_slice(&plaintext).map_err(|_| Undecryptable::BadPlaintext)?;
         if inner.room_id != *room_id {
             return Err(Undecryptable::RoomMismatch);
@@ -99,8 +102,17 @@ impl OlmMachine {
         let expiry = self.note_seen(&key, index, &outer, &inner.content, now_ms)?;
         self.remember_encrypted(room_id)
             .map_err(|_| Undecryptable::Machine)?;
+        let said = inner.view.take();
         let mut decrypted = self.describe(&key, index, outer, inner, expiry);
         decrypted.seen_before = seen_before;
+        let sender_key = self
+            .inbound
+            .get(&key)
+            .map(|record| record.sender_curve25519.clone());
+        if let (Some(said), Some(sender_key)) = (said, sender_key) {
+            self.hear_view(&decrypted, &sender_key, said, now_ms)
+                .map_err(|_| Undecryptable::Machine)?;
+        }
         Ok(self.stage(decrypted))
     }
 

@@ -22,6 +22,7 @@ use super::{
     secret::{to_json, wipe},
     settings::EncryptOptions,
     signing::into_raw,
+    views::{SaidView, View},
 };
 
 /// A plaintext has at most so many bytes: in base64, with the rest of an event around it, it fits the specification's 65536.
@@ -34,6 +35,8 @@ struct MegolmPlaintext<'a> {
     event_type: &'a str,
     content: &'a JsonObject,
     room_id: &'a RoomId,
+    #[serde(rename = "org.passeur.view", skip_serializing_if = "Option::is_none")]
+    view: Option<&'a SaidView>,
 }
 
 /// The sizes that plaintexts are padded to, in bytes.
@@ -58,7 +61,14 @@ impl OlmMachine {
         if !changes.is_empty() {
             return Err(EncryptError::IdentityChanged { changes });
         }
-        let plaintext = plaintext(room_id, event_type, content, options)?;
+        let said = self
+            .outbound
+            .get(&key)
+            .and_then(|record| record.said.as_ref());
+        let view = self.view_to_say(room_id, said);
+        let (plaintext, view) = with_view(view, now_ms, |said| {
+            plaintext(room_id, event_type, content, options, said)
+        })?;
         let record = self
             .outbound
             .get_mut(&key)
@@ -66,6 +76,9 @@ impl OlmMachine {
         let record = record.ok_or(EncryptError::RoomKeyNotShared)?;
         let (index, session_id) = (record.session.message_index(), record.session.session_id());
         let message = record.session.encrypt(plaintext.as_slice());
+        if view.is_some() {
+            record.said = view;
+        }
         self.save_outbound(&key)?;
 
         let inbound_key = InboundKey::new(&self.user_id.clone(), &session_id);
@@ -104,11 +117,28 @@ impl OlmMachine {
     }
 }
 
+/// A plaintext with what we are told of the room, and that which it says; without it where there is no room for it.
+fn with_view<T>(
+    view: Option<View>,
+    now_ms: u64,
+    plaintext: impl Fn(Option<&SaidView>) -> Result<T, EncryptError>,
+) -> Result<(T, Option<View>), EncryptError> {
+    let said = view.map(|view| SaidView {
+        view,
+        at_ms: now_ms,
+    });
+    match plaintext(said.as_ref()) {
+        Err(EncryptError::TooLarge { .. }) if said.is_some() => Ok((plaintext(None)?, None)),
+        made => Ok((made?, said.map(|said| said.view))),
+    }
+}
+
 fn plaintext(
     room_id: &RoomId,
     event_type: &str,
     content: &JsonObject,
     options: EncryptOptions,
+    view: Option<&SaidView>,
 ) -> Result<zeroize::Zeroizing<Vec<u8>>, EncryptError> {
     let mut content = content.clone();
     content.remove(crate::expiry::EXPIRY_FIELD);
@@ -119,6 +149,7 @@ fn plaintext(
         event_type,
         content: &content,
         room_id,
+        view,
     });
     content.values_mut().for_each(wipe);
     let text = text.map_err(|_| EncryptError::NotAnObject)?;
@@ -154,6 +185,7 @@ mod tests {
             "m.room.message",
             &content,
             EncryptOptions::default(),
+            None,
         )
         .unwrap()
         .len()
@@ -176,6 +208,7 @@ mod tests {
             "m.room.message",
             &content,
             EncryptOptions::default(),
+            None,
         );
         assert!(matches!(refused, Err(EncryptError::TooLarge { .. })));
         // With the envelope of an event around it, the largest that passes fits 65536 bytes.

@@ -32,6 +32,7 @@ use super::{
     signing::grouped,
     users::UserRecord,
     verification::{Flow, QrAbilities, RoomMessage},
+    views::{Claims, View},
 };
 
 /// Counters of the machine.
@@ -56,6 +57,12 @@ pub(super) struct RoomRecord {
     /// Members who have not been accepted, as the program was told.
     #[serde(default)]
     pub(super) waiting: BTreeSet<OwnedUserId>,
+    /// Digests of what we were told of the room, the newest last.
+    #[serde(default)]
+    pub(super) views: Vec<View>,
+    /// What others are told, where it differs.
+    #[serde(default)]
+    pub(super) claims: Claims,
 }
 
 /// One device's end-to-end encryption. See the [module](super) for the order of calls.

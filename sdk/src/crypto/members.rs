@@ -79,6 +79,7 @@ impl OlmMachine {
     ) -> Result<Staged<Vec<Notice>>, CryptoError> {
         let members = members.iter().cloned().collect();
         self.forget_left(room_id, &members)?;
+        self.note_view(room_id, &members)?;
         let waiting = self.sort_members(room_id, &members).waiting;
         let notices = self.tell_waiting(room_id, &waiting)?;
         Ok(self.stage(notices))

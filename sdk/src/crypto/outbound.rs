@@ -15,6 +15,7 @@ use super::{
     inbound::{InboundKey, InboundRecord, SessionExpiry},
     machine::OlmMachine,
     settings::{RoomKeySettings, Rotation},
+    views::View,
 };
 use crate::expiry::ExpiryClass;
 
@@ -29,6 +30,9 @@ pub(super) struct OutboundRecord {
     pub(super) expiry: Option<SessionExpiry>,
     /// Someone who has the key may not have what follows.
     pub(super) compromised: bool,
+    /// What we have said within its messages that we are told of the room.
+    #[serde(default)]
+    pub(super) said: Option<View>,
 }
 
 /// Who has a session's key. A record of its own, because it is large and the session changes with every message.
@@ -66,6 +70,7 @@ impl OutboundRecord {
                 .expiry
                 .map(|class| SessionExpiry::starting(class, now_ms)),
             compromised: false,
+            said: None,
         }
     }
 

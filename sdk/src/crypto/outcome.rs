@@ -182,6 +182,16 @@ pub enum Notice {
         /// The member.
         user_id: OwnedUserId,
     },
+    /// A member has been told for a while that the room has other members, or its members other devices, than we are told: a server may
+    /// show one of us somebody whom it hides from the other, or have lost news. Compare the list of members and fingerprints with them.
+    ViewDiffers {
+        /// The room.
+        room_id: OwnedRoomId,
+        /// Who is told something else.
+        user_id: OwnedUserId,
+        /// Whether it is the members that differ; else it is their identities or devices.
+        members: bool,
+    },
     /// A device's entry in a user's list was refused: malformed, wrongly signed or not its own.
     DeviceRefused {
         /// The user.

@@ -62,6 +62,7 @@ impl OlmMachine {
         for user_id in &members {
             self.track(user_id)?;
         }
+        self.note_view(room_id, &members)?;
         let (members, notices) = self.apply_policy(room_id, &members, settings.members)?;
         self.check_members(&members.accepted)?;
         let mut recipients = self.recipients(&members, settings);

@@ -19,4 +19,5 @@ mod stories;
 mod strangers;
 mod trust;
 mod verification;
+mod views;
 mod world;

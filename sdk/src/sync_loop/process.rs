@@ -73,9 +73,26 @@ impl Client {
         if let Err(error) = self.send_outgoing().await {
             tracing::debug!(%error, "key requests will be sent later");
         }
+        self.compare_views().await?;
         self.go_on_verifying(messages).await;
         self.back_up_later();
         self.wake_queue();
+        Ok(())
+    }
+
+    /// Compares what others say that they are told of rooms with what we are.
+    async fn compare_views(&self) -> Result<(), ClientError> {
+        for room_id in self.ask(|machine| machine.rooms_to_compare()).await? {
+            let state = self.room_state(&room_id);
+            let Some(state) = state.filter(|state| state.membership == Membership::Join) else {
+                continue;
+            };
+            let members: Vec<_> = state.recipients().cloned().collect();
+            let compared = self
+                .staged(|machine, now_ms| machine.compare_views(&room_id, &members, now_ms))
+                .await??;
+            self.tell_notices(compared);
+        }
         Ok(())
     }
 

@@ -215,6 +215,30 @@ fn members_who_are_named_before_the_first_key_are_the_only_ones() {
     assert_eq!(got(&mut world, &bob), ["m.room.encrypted"]);
 }
 
+#[test]
+fn a_ghost_who_is_there_before_the_first_key_gets_it_unless_the_members_are_named() {
+    for named in [false, true] {
+        let (mut world, mut alice, bob, members) = alice_and_bob();
+        let ghost = world.client("ghost", "GHOST1");
+        let all = [&members[..], &[ghost.user_id()]].concat();
+        let settings = RoomKeySettings::default();
+        assert_eq!(settings.members, MemberPolicy::AcceptedOnly);
+        if named {
+            let staged = alice.machine.accept_members(&room(), &members).unwrap();
+            alice.keep(staged);
+        }
+        world.share(&mut alice, &all, &settings).unwrap();
+        let got_key = |world: &mut World, client: &Client| {
+            let mut inbox = world.device(client).inbox.iter();
+            inbox.any(|event| event["type"] == "m.room.encrypted")
+        };
+        assert!(got_key(&mut world, &bob));
+        assert_eq!(got_key(&mut world, &ghost), !named);
+        // What a program can show before the first message, and ask about.
+        assert_eq!(alice.machine.is_accepted(&room(), &user("ghost")), !named);
+    }
+}
+
 /// Says of the requests that match that the server refuses them for good, and answers the others; gives how many there were.
 fn refuse(
     world: &mut World,

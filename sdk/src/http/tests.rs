@@ -176,3 +176,53 @@ async fn what_the_server_supports_is_remembered() {
         .collect();
     assert_eq!(features, ["org.passeur.ws"]);
 }
+
+/// A SOCKS proxy for one connection, which goes to `server` whatever is asked for; gives the name and port that were.
+async fn proxy_once(listener: tokio::net::TcpListener, server: String) -> (String, u16) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut greeting = [0; 2];
+    stream.read_exact(&mut greeting).await.unwrap();
+    let mut methods = vec![0; usize::from(greeting[1])];
+    stream.read_exact(&mut methods).await.unwrap();
+    stream.write_all(&[5, 0]).await.unwrap();
+    // Version, CONNECT, reserved, and that a name follows: an address would be 1 or 4.
+    let mut request = [0; 5];
+    stream.read_exact(&mut request).await.unwrap();
+    assert_eq!(request[..4], [5, 1, 0, 3]);
+    let mut name = vec![0; usize::from(request[4])];
+    stream.read_exact(&mut name).await.unwrap();
+    let port = stream.read_u16().await.unwrap();
+    stream
+        .write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])
+        .await
+        .unwrap();
+    let address = server.strip_prefix("http://").unwrap();
+    let mut onward = tokio::net::TcpStream::connect(address).await.unwrap();
+    tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut onward).await });
+    (String::from_utf8(name).unwrap(), port)
+}
+
+#[tokio::test]
+async fn the_proxy_is_asked_for_the_name_and_nobody_is_asked_directly() {
+    let router = Router::new().route(
+        "/_matrix/client/versions",
+        get(|| async { r#"{"versions":["v1.1"]}"# }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let proxied = tokio::spawn(proxy_once(listener, serve(router).await));
+    let config = HttpConfig {
+        homeserver: "http://nobodyknowsthisname.onion".to_owned(),
+        socks_proxy: Some(format!("socks5h://127.0.0.1:{port}")),
+        ..HttpConfig::default()
+    };
+    let client = HttpClient::new(&config).unwrap();
+    client.discover(None).await.unwrap();
+    let (name, port) = proxied.await.unwrap();
+    assert_eq!((name.as_str(), port), ("nobodyknowsthisname.onion", 80));
+    // The proxy has gone: a request fails rather than find another way.
+    let fresh = HttpClient::new(&config).unwrap();
+    assert!(fresh.discover(None).await.unwrap_err().is_transient());
+}

@@ -38,6 +38,7 @@ use crate::{
 
 mod expiry_support;
 mod members;
+mod replies;
 
 pub use self::expiry_support::ExpirySupport;
 

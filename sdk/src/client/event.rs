@@ -177,6 +177,25 @@ impl Event {
         (self.event_type == "m.reaction").then_some((target, relation.get("key")?.as_str()?))
     }
 
+    /// The event with which the thread begins that this one stands in.
+    #[must_use]
+    pub fn thread_root(&self) -> Option<&str> {
+        self.relation("m.thread").map(|(root, _)| root)
+    }
+
+    /// The event that this one answers. In a thread, what is named only for clients that know no threads is none.
+    #[must_use]
+    pub fn in_reply_to(&self) -> Option<&str> {
+        let relation = self
+            .content
+            .get("m.relates_to")
+            .filter(|_| self.state_key.is_none())?;
+        let falls_back = relation.get("is_falling_back").and_then(Value::as_bool) == Some(true);
+        let is_thread = relation.get("rel_type").and_then(Value::as_str) == Some("m.thread");
+        let answered = relation.get("m.in_reply_to")?.get("event_id")?;
+        answered.as_str().filter(|_| !(is_thread && falls_back))
+    }
+
     fn relation(&self, kind: &str) -> Option<(&str, &Value)> {
         let relation = self
             .content
@@ -286,6 +305,30 @@ mod tests {
             "m.relates_to":{"rel_type":"m.annotation","event_id":"$old","key":"+"}}}"#,
         );
         assert_eq!(reaction.reaction(), Some(("$old", "+")));
+        assert_eq!(
+            (reaction.in_reply_to(), reaction.thread_root()),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn an_answer_is_told_from_what_stands_in_for_one_in_a_thread() {
+        let said = |relation: &str| {
+            let relation = format!(
+                r#"{{"event_id":"$e","sender":"@a:one","type":"m.room.message","content":{{"body":"b","m.relates_to":{{{relation}}}}}}}"#
+            );
+            let event = event(&relation);
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            (text(event.in_reply_to()), text(event.thread_root()))
+        };
+        let answer = r#""m.in_reply_to":{"event_id":"$old"}"#;
+        let thread = r#""rel_type":"m.thread","event_id":"$root""#;
+        let (old, root) = (Some("$old".to_owned()), Some("$root".to_owned()));
+        assert_eq!(said(answer), (old.clone(), None));
+        assert_eq!(said(thread), (None, root.clone()));
+        assert_eq!(said(&format!("{thread},{answer}")), (old, root.clone()));
+        let stand_in = format!(r#"{thread},{answer},"is_falling_back":true"#);
+        assert_eq!(said(&stand_in), (None, root));
     }
 
     #[test]

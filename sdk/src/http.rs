@@ -56,6 +56,8 @@ pub(crate) struct HttpConfig {
     pub(crate) extra_roots: Vec<CertificateDer<'static>>,
     /// Whether the extra roots replace the system's.
     pub(crate) only_extra_roots: bool,
+    /// If there are any, the server must show one of these certificates, and roots do not matter.
+    pub(crate) pinned: Vec<CertificateDer<'static>>,
     /// `socks5h://host:port`: names are resolved by the proxy, never here.
     pub(crate) socks_proxy: Option<String>,
 }

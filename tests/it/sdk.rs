@@ -8,6 +8,7 @@ mod alert_bot;
 mod dehydrated;
 mod expiry;
 mod identity;
+mod pinned;
 mod socket;
 
 /// Makes an encrypted room that anyone may join.

@@ -125,6 +125,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Takes this certificate of the server's, in DER, and none but those given so, whoever has signed it: no authority can then put
+    /// itself between. It is neither looked at for which name it is nor until when. Give the next one too before the server changes it.
+    pub fn pinned_certificate(mut self, der: Vec<u8>) -> Self {
+        self.http.pinned.push(CertificateDer::from(der));
+        self
+    }
+
     /// Goes through a proxy, `socks5h://host:port`; names are resolved there.
     pub fn socks_proxy(mut self, url: &str) -> Self {
         self.http.socks_proxy = Some(url.to_owned());

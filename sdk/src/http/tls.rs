@@ -5,7 +5,12 @@
 
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{HttpConfig, HttpSetupError};
 
@@ -22,6 +27,16 @@ pub(super) fn client_config(
     if !needed {
         return Ok(builder
             .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth());
+    }
+    if !config.pinned.is_empty() {
+        let pinned = Pinned {
+            certificates: config.pinned.clone(),
+            provider,
+        };
+        return Ok(builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(pinned))
             .with_no_client_auth());
     }
     if config.only_extra_roots {
@@ -48,4 +63,53 @@ fn verifier(
 ) -> Result<rustls_platform_verifier::Verifier, HttpSetupError> {
     rustls_platform_verifier::Verifier::new_with_extra_roots(config.extra_roots.clone(), provider)
         .map_err(|_| HttpSetupError::RootCertificate)
+}
+
+/// Takes these certificates and no others, whoever has signed them, for whatever name and however old: who chose one has compared it. That the
+/// server holds the certificate's key is checked as always.
+#[derive(Debug)]
+struct Pinned {
+    certificates: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.certificates.contains(end_entity) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
 }

@@ -53,6 +53,21 @@ async fn a_message_keeps_its_name_and_order_through_retries() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_to_wait_is_not_asked_again_before() {
+    const ASKED: Duration = Duration::from_millis(300);
+    let server = FakeServer::start().await;
+    let alice = alice_in(&server, store(), &[("a", false)]).await;
+    let busy = json!({"errcode": "M_LIMIT_EXCEEDED", "error": "", "retry_after_ms": 300});
+    server.lock().refusals.push_back((429, busy));
+    let started = tokio::time::Instant::now();
+    let sending = alice.room(&room("a")).send_text("one").await.unwrap();
+    sending.event_id(PATIENCE).await.unwrap();
+    // Pauses of this client's own are of 5 ms at most.
+    assert!(started.elapsed() >= ASKED);
+    assert_eq!(server.lock().tried.len(), 2);
+}
+
+#[tokio::test]
 async fn what_was_queued_is_sent_after_a_restart_under_its_name() {
     let server = FakeServer::start().await;
     let store = store();

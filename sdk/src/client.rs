@@ -21,7 +21,7 @@ use crate::{
     base::{Membership, RoomState},
     clock::{Clock, Rng},
     crypto::{CryptoError, OlmMachine},
-    http::{ClientRequest, HttpClient, JSON_BYTES_MAX, REQUEST_TIMEOUT},
+    http::{ClientRequest, HttpClient, JSON_BYTES_MAX, Progress, REQUEST_TIMEOUT},
     room::Room,
     send_queue::SendQueue,
     store::{Batch, Store},
@@ -223,21 +223,21 @@ impl Client {
         &self,
         request: R,
     ) -> Result<R::IncomingResponse, ClientError> {
-        self.request_within(request, REQUEST_TIMEOUT, JSON_BYTES_MAX)
-            .await
+        let bounds = (REQUEST_TIMEOUT, JSON_BYTES_MAX);
+        self.request_observed(request, bounds, &|_, _| {}).await
     }
 
-    /// The same with bounds of its own.
-    pub(crate) async fn request_within<R: ClientRequest>(
+    /// The same with bounds of its own (time, bytes), while somebody watches the answer come.
+    pub(crate) async fn request_observed<R: ClientRequest>(
         &self,
         request: R,
-        timeout: Duration,
-        answer_bytes_max: usize,
+        bounds: (Duration, usize),
+        progress: Progress<'_>,
     ) -> Result<R::IncomingResponse, ClientError> {
         let http = &self.inner.http;
         let token = self.token().await?;
         let refusal = match http
-            .send(request.clone(), Some(&token), timeout, answer_bytes_max)
+            .send_observed(request.clone(), Some(&token), bounds, progress)
             .await
         {
             Err(error) if error.unknown_token().is_some() => error,
@@ -245,7 +245,7 @@ impl Client {
         };
         let token = self.another_token(&token, refusal).await?;
         let again = http
-            .send(request, Some(&token), timeout, answer_bytes_max)
+            .send_observed(request, Some(&token), bounds, progress)
             .await;
         again.map_err(|error| self.ended_by(error))
     }

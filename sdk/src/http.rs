@@ -47,6 +47,9 @@ const FRAME_BYTES_MAX: usize = JSON_BYTES_MAX;
 /// A WebSocket over whatever the connection runs through: TLS, a proxy, or neither.
 pub(crate) type Socket = WebSocketStream<reqwest::Upgraded>;
 
+/// Is told how many bytes of an answer have come, and how many there will be, if the server said.
+pub(crate) type Progress<'a> = &'a (dyn Fn(u64, Option<u64>) + Send + Sync);
+
 /// What a connection to a homeserver needs to know.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HttpConfig {
@@ -139,7 +142,7 @@ impl HttpClient {
             .try_into_http_request::<Vec<u8>>(&self.base, access(token), ())
             .map_err(|_| HttpError::Request)?;
         let answer = self
-            .exchange(request, REQUEST_TIMEOUT, JSON_BYTES_MAX)
+            .exchange(request, (REQUEST_TIMEOUT, JSON_BYTES_MAX), &|_, _| {})
             .await?;
         let answer = get_supported_versions::Response::try_from_http_response(borrowed(&answer))
             .map_err(|error| HttpError::from_ruma(error, &answer))?;
@@ -159,11 +162,23 @@ impl HttpClient {
         timeout: Duration,
         answer_bytes_max: usize,
     ) -> Result<R::IncomingResponse, HttpError> {
+        let bounds = (timeout, answer_bytes_max);
+        self.send_observed(request, token, bounds, &|_, _| {}).await
+    }
+
+    /// The same while somebody watches the answer come.
+    pub(crate) async fn send_observed<R: ClientRequest>(
+        &self,
+        request: R,
+        token: Option<&str>,
+        bounds: (Duration, usize),
+        progress: Progress<'_>,
+    ) -> Result<R::IncomingResponse, HttpError> {
         let supported = self.supported();
         let request = request
             .try_into_http_request::<Vec<u8>>(&self.base, access(token), Cow::Borrowed(&*supported))
             .map_err(|_| HttpError::Request)?;
-        let answer = self.exchange(request, timeout, answer_bytes_max).await?;
+        let answer = self.exchange(request, bounds, progress).await?;
         R::IncomingResponse::try_from_http_response(borrowed(&answer))
             .map_err(|error| HttpError::from_ruma(error, &answer))
     }
@@ -172,8 +187,8 @@ impl HttpClient {
     async fn exchange(
         &self,
         request: http::Request<Vec<u8>>,
-        timeout: Duration,
-        answer_bytes_max: usize,
+        (timeout, answer_bytes_max): (Duration, usize),
+        progress: Progress<'_>,
     ) -> Result<http::Response<Vec<u8>>, HttpError> {
         let mut request = reqwest::Request::try_from(request).map_err(|_| HttpError::Request)?;
         *request.timeout_mut() = Some(timeout);
@@ -183,7 +198,8 @@ impl HttpClient {
             .await
             .map_err(|error| HttpError::from_transport(&error))?;
         let too_large = |length: usize| length > answer_bytes_max;
-        let announced = answer.content_length().unwrap_or(0);
+        let total = answer.content_length();
+        let announced = total.unwrap_or(0);
         if too_large(usize::try_from(announced).unwrap_or(usize::MAX)) {
             return Err(HttpError::TooLarge {
                 bytes_max: answer_bytes_max,
@@ -201,6 +217,7 @@ impl HttpClient {
                 });
             }
             body.extend_from_slice(&chunk);
+            progress(body.len() as u64, total);
         }
         let mut whole = http::Response::new(body);
         *whole.status_mut() = answer.status();

@@ -247,8 +247,8 @@ impl Client {
         };
         let mut request = sync_request(since);
         request.timeout = Some(patience);
-        self.request_within(request, patience + POLL_SLACK, JSON_BYTES_MAX)
-            .await
+        let bounds = (patience + POLL_SLACK, JSON_BYTES_MAX);
+        self.request_observed(request, bounds, &|_, _| {}).await
     }
 
     pub(crate) async fn sync_token(&self) -> Result<Option<String>, ClientError> {

@@ -50,7 +50,8 @@ impl Client {
         }
         let mut request = create_content::v3::Request::new(file);
         request.content_type = Some(content_type.to_owned());
-        let sent = self.request_within(request, TRANSFER_TIMEOUT, UPLOAD_ANSWER_BYTES_MAX);
+        let bounds = (TRANSFER_TIMEOUT, UPLOAD_ANSWER_BYTES_MAX);
+        let sent = self.request_observed(request, bounds, &|_, _| {});
         Ok(sent.await?.content_uri)
     }
 
@@ -60,8 +61,23 @@ impl Client {
     ///
     /// [`ClientError::Http`] with the server's errcode; [`HttpError::TooLarge`] beyond [`MEDIA_BYTES_MAX`].
     pub async fn download(&self, uri: &MxcUri) -> Result<Vec<u8>, ClientError> {
+        self.download_with(uri, |_, _| {}).await
+    }
+
+    /// The same, while `progress` is told after each piece how many bytes have come, and how many there will be if the server said. It must
+    /// not take long: the file waits for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::download`].
+    pub async fn download_with(
+        &self,
+        uri: &MxcUri,
+        progress: impl Fn(u64, Option<u64>) + Send + Sync,
+    ) -> Result<Vec<u8>, ClientError> {
         let request = get_content::v1::Request::from_uri(uri).map_err(|_| HttpError::Request)?;
-        let answer = self.request_within(request, TRANSFER_TIMEOUT, MEDIA_BYTES_MAX);
+        let bounds = (TRANSFER_TIMEOUT, MEDIA_BYTES_MAX);
+        let answer = self.request_observed(request, bounds, &progress);
         Ok(answer.await?.file)
     }
 
@@ -71,7 +87,20 @@ impl Client {
     ///
     /// As [`Client::download`], and [`ClientError::Attachment`] if it is not what its sender encrypted.
     pub async fn download_encrypted(&self, file: &EncryptedFile) -> Result<Vec<u8>, ClientError> {
-        let ciphertext = self.download(&file.url).await?;
+        self.download_encrypted_with(file, |_, _| {}).await
+    }
+
+    /// The same, while `progress` is told as by [`Client::download_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::download_encrypted`].
+    pub async fn download_encrypted_with(
+        &self,
+        file: &EncryptedFile,
+        progress: impl Fn(u64, Option<u64>) + Send + Sync,
+    ) -> Result<Vec<u8>, ClientError> {
+        let ciphertext = self.download_with(&file.url, progress).await?;
         Ok(decrypt_attachment(ciphertext, file)?)
     }
 }
@@ -116,5 +145,42 @@ impl Room {
         let url = self.client().upload(content_type, file).await?;
         content.insert("url".to_owned(), Value::String(url.to_string()));
         self.queue("m.room.message", content, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::{fake_server::FakeServer, store::MemoryStore};
+
+    #[tokio::test]
+    async fn a_download_tells_how_far_it_has_come() {
+        let server = FakeServer::start().await;
+        let client = server.alice(Arc::new(MemoryStore::new())).await;
+        let file = Value::String("x".repeat(1 << 20));
+        let bytes = file.to_string().len() as u64;
+        let path = "/_matrix/client/v1/media/download/one/abc";
+        let answers = |status, body: &Value| {
+            let mut shared = server.lock();
+            shared
+                .answers
+                .insert(path.to_owned(), (status, body.clone()));
+        };
+        answers(200, &file);
+        let told = Mutex::new(Vec::new());
+        let note = |done, total| told.lock().unwrap().push((done, total));
+        let uri = ruma::mxc_uri!("mxc://one/abc");
+        let fetched = client.download_with(uri, note).await.unwrap();
+        assert_eq!(fetched.len() as u64, bytes);
+        let told = told.into_inner().unwrap();
+        assert!(told.len() > 1 && told.is_sorted_by(|one, next| one.0 < next.0));
+        assert!(told.iter().all(|(_, total)| *total == Some(bytes)));
+        assert_eq!(told.last(), Some(&(bytes, Some(bytes))));
+        // Without anybody who watches, and where there is nothing.
+        assert_eq!(client.download(uri).await.unwrap(), fetched);
+        answers(404, &json!({"errcode": "M_NOT_FOUND", "error": ""}));
+        assert!(client.download(uri).await.is_err());
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     store::{Engine, NewEvent, RoomAppend, testing},
 };
 
+mod cut_off;
 mod shredded;
 mod world;
 
